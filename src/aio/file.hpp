@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// File: an open file whose space is promised, with O_DIRECT where the file system has it.
+//
+// Purpose      One descriptor per (rank, path). Scratch files have no name (O_TMPFILE), so nothing is
+//              left behind however the process ends; where the file system has no O_TMPFILE the name
+//              is removed right after opening. All space is allocated before use.
+// Ownership    Closes its descriptor on destruction; a Queue that still has requests on it must be
+//              drained first.
+// Threads      Immutable after opening.
+//
+//   FATHOM_ASSIGN(aio::File file, aio::File::create_scratch("/mnt/nvme0", 64 * GiB));
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+
+namespace fathom::aio {
+
+class File {
+ public:
+  // A nameless file of exactly `bytes` in `directory`, fully allocated. Errors name the directory:
+  // missing, not a directory, read-only, full ("need X, have Y on Z"); on failure no space stays
+  // taken. A file system without O_DIRECT (tmpfs, some overlays) gives a buffered file and one
+  // warning with its name.
+  static Result<File> create_scratch(const std::string& directory, std::uint64_t bytes);
+
+  // A new named file of `bytes` (0: grows by writing), mode 0600, never following links and never
+  // replacing an existing file.
+  static Result<File> create(const std::string& path, std::uint64_t bytes);
+
+  // An existing file, read-only.
+  static Result<File> open_read(const std::string& path);
+
+  int fd() const { return fd_.get(); }
+  bool direct() const { return direct_; }        // O_DIRECT is on
+  std::uint64_t size() const { return size_; }   // bytes when opened
+  const std::string& path() const { return path_; }  // for messages; scratch files say "DIR (scratch)"
+
+ private:
+  UniqueFd fd_;
+  bool direct_ = false;
+  std::uint64_t size_ = 0;
+  std::string path_;
+};
+
+}  // namespace fathom::aio

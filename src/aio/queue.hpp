@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Queue: all reads and writes of one device, by priority, never drained between requests.
+//
+// Purpose      Splits requests into blocks, keeps `queue_depth` blocks in flight as long as anything
+//              waits, starts demand reads before prefetch reads before write-back, retries what io-rules
+//              says to retry, and reports each request by itself.
+// Ownership    The caller's buffer and File belong to the kernel from submit() until the completion
+//              has been called. Destruction refuses new requests, fails what has not started with
+//              Errc::cancelled, waits for what has, and joins the thread.
+// Threads      submit(), counters() and drain() may be called from any thread. Completions run on the
+//              queue's submitter thread: they must be short and must not block; they may submit.
+// Units        Bytes, seconds. Offsets, lengths and addresses are multiples of io_alignment (4096).
+//
+//   aio::Request read{.direction = Direction::read, .priority = Priority::demand, .file = &file,
+//                     .offset = 0, .buffer = slot, .bytes = 8 * MiB};
+//   queue->submit(read, [](Result<void> done) { … });
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "aio/file.hpp"
+#include "base/result.hpp"
+
+namespace fathom::aio {
+
+enum class Direction : std::uint8_t { read, write };
+enum class Priority : std::uint8_t { demand, prefetch, write_back };
+inline constexpr std::size_t priority_count = 3;
+
+struct Request {
+  Direction direction = Direction::read;
+  Priority priority = Priority::demand;
+  const File* file = nullptr;
+  std::uint64_t offset = 0;
+  std::byte* buffer = nullptr;
+  std::uint64_t bytes = 0;
+};
+
+// Success means that every byte of the request was transferred. An Error names direction, path,
+// offset, bytes wanted and got.
+using Completion = std::move_only_function<void(Result<void>)>;
+
+enum class Engine : std::uint8_t { automatic, io_uring, libaio, posix };
+const char* to_string(Engine engine);
+
+// The `aio` block of ds_config.json, in DeepSpeed's meaning.
+struct QueueOptions {
+  Engine engine = Engine::automatic;
+  std::uint64_t block_size = 1048576;  // bytes of one operation; a multiple of io_alignment
+  unsigned queue_depth = 8;            // operations in flight per thread
+  unsigned intra_op_parallelism = 1;   // total in flight = queue_depth × intra_op_parallelism
+  bool single_submit = false;
+  bool overlap_events = true;
+  double deadline_seconds = 60;        // an operation older than this is reported as stuck, by name
+};
+
+struct Counters {
+  std::uint64_t bytes_read = 0, bytes_written = 0;  // completed, after splitting, retries once
+  std::uint64_t operations = 0, retries = 0, failures = 0;
+  double busy_seconds = 0;  // time with at least one operation in flight
+};
+
+class Backend;
+
+class Queue {
+ public:
+  // Opens the engine that `options` asks for (automatic: io_uring, then libaio, then posix, each
+  // refusal kept in engine_notes()). `directory` lies on the device the queue is for; its limits
+  // bound the operations in flight. Errors: unsupported when a forced engine does not work here.
+  static Result<std::unique_ptr<Queue>> open(const std::string& directory,
+                                             const QueueOptions& options);
+
+  // A queue over a backend of the caller's: the behaviour suite and fault injection use it.
+  static std::unique_ptr<Queue> over(std::unique_ptr<Backend> backend, const QueueOptions& options);
+
+  ~Queue();
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  void submit(const Request& request, Completion completion);
+
+  // Blocks until every request submitted so far has completed. Not from a completion.
+  void drain();
+
+  Engine engine() const;
+  std::string engine_notes() const;  // why engines before the chosen one were refused; may be empty
+  Counters counters() const;
+
+ private:
+  struct State;
+  explicit Queue(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fathom::aio

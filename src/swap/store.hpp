@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Store: the files behind a Layout, with every block verified.
+//
+// Purpose      Creates one preallocated file per path, reads and writes runs of sections through one
+//              Queue per path, and proves that what comes back is what was last written there: every
+//              1 MiB block has an XXH3-64 seeded with (chunk, section, generation, block index), so a
+//              flipped, torn, stale or misdirected block is an Error that names unit, section, path
+//              and offset.
+// Ownership    Owns files and queues. Buffers belong to the kernel until the completion is called.
+// Threads      transfer() may be called from any thread; at most one write of a section may be under
+//              way at a time, and no read of it meanwhile (the step program guarantees it; asserted).
+//              Completions run on a pool or queue thread: short, non-blocking, may call transfer().
+//
+//   store->transfer({.direction = Direction::read, .chunk = 3, .sections = states_mask,
+//                    .buffer = slot, .priority = Priority::prefetch}, [](Result<void> done) { … });
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "aio/queue.hpp"
+#include "base/thread_pool.hpp"
+#include "swap/layout.hpp"
+
+namespace fathom::swap {
+
+enum class Verify : std::uint8_t { full, sampled, off };
+
+inline constexpr std::uint64_t hash_block_bytes = 1 * MiB;
+
+struct StoreOptions {
+  std::vector<std::string> paths;   // directories, one per path of the layout
+  aio::QueueOptions queue;
+  Verify verify = Verify::full;     // sampled: every 16th block, rotating by generation
+  std::vector<std::string> unit_names;  // for messages
+};
+
+// A read or write of sections that are neighbours in the extent; in the buffer they lie as in the
+// extent (each padded to 4 KiB, see Layout::buffer_offset). Padding is written as zeros: the Store
+// clears it in the buffer.
+struct TransferRequest {
+  aio::Direction direction = aio::Direction::read;
+  ChunkId chunk = 0;
+  SectionMask sections = 0;
+  std::byte* buffer = nullptr;
+  aio::Priority priority = aio::Priority::demand;
+};
+
+// Payload bytes completed since creation, by section; padding apart.
+struct StoreCounters {
+  std::array<std::uint64_t, section_count> read{}, written{};
+  std::uint64_t padding_read = 0, padding_written = 0;
+  std::uint64_t total_read() const;
+  std::uint64_t total_written() const;
+};
+
+class Store {
+ public:
+  // Scratch mode: nameless files, nothing is left behind. Fails before anything is written when the
+  // space is not there. The layout's file_bytes() must match options.paths.
+  static Result<std::unique_ptr<Store>> create_scratch(Layout layout, const StoreOptions& options,
+                                                       ThreadPool& pool);
+  // Over queues of the caller's (one per path): fault injection uses it.
+  static Result<std::unique_ptr<Store>> create_scratch(
+      Layout layout, const StoreOptions& options, ThreadPool& pool,
+      std::vector<std::unique_ptr<aio::Queue>> queues);
+
+  ~Store();  // drains
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  const Layout& layout() const;
+
+  void transfer(const TransferRequest& request, aio::Completion completion);
+  Result<void> transfer_and_wait(const TransferRequest& request);  // not from a completion
+
+  void drain();
+  StoreCounters counters() const;
+  std::string describe() const;  // one line: engine, direct or buffered, paths
+
+ private:
+  struct State;
+  explicit Store(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fathom::swap

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Swapper: runs the transfers of a step program as early as its dependencies allow.
+//
+// Purpose      A program is a list of nodes that repeats once per pass (an optimizer step). Some nodes
+//              are transfers of the store; the others are the engine's computations. A transfer is
+//              submitted as soon as everything it comes after is complete, in (pass, node) order; the
+//              engine waits for a node's dependencies, computes, and says so. Since buffers are given
+//              to nodes by the plan, and a node that refills a buffer comes after the last that used
+//              it, prefetch runs exactly as far ahead as the rings allow, across the end of a pass.
+//              Knows bytes and sections, not tensors or optimizers.
+// Ownership    Borrows the Store; destruction drains it.
+// Threads      One engine thread calls begin_pass, wait, complete, drain. Completions arrive on others.
+// Failure      The first failed transfer stops new submissions; wait() and drain() return its Error.
+//
+//   Swapper swapper(store, nodes);
+//   for (pass …) { swapper.begin_pass(more_follow);
+//     for (compute node n, in order) { FATHOM_CHECK(swapper.wait(n)); run(n); swapper.complete(n); } }
+//   FATHOM_CHECK(swapper.drain());
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "swap/store.hpp"
+
+namespace fathom::swap {
+
+using NodeId = std::uint32_t;
+
+// "After node `node` of this pass (lag 0) or of the pass before (lag 1)". In the first pass a
+// dependency with lag 1 is met.
+struct Dependency {
+  NodeId node = 0;
+  std::uint32_t lag = 0;
+};
+
+struct Node {
+  std::optional<TransferRequest> transfer;  // absent: computed by the engine
+  std::vector<Dependency> after;            // lag 0 refers to earlier nodes only
+};
+
+// Seconds of the monotonic clock; 0 when it did not happen.
+struct TransferTimes {
+  double submitted = 0, completed = 0;
+};
+
+class Swapper {
+ public:
+  Swapper(Store& store, std::vector<Node> nodes);
+  ~Swapper();
+  Swapper(const Swapper&) = delete;
+  Swapper& operator=(const Swapper&) = delete;
+
+  // Starts the next pass. With `more_follow`, transfers of the pass after it may start as soon as
+  // they can; without, the pass is the last (another begin_pass may still follow later).
+  void begin_pass(bool more_follow);
+
+  // Blocks until every dependency of `node` of the current pass is complete (and, when the node is a
+  // transfer, until it is complete itself). Returns the first failure of any transfer instead.
+  Result<void> wait(NodeId node);
+
+  // The engine has computed `node` of the current pass.
+  void complete(NodeId node);
+
+  // Blocks until every transfer that was submitted has completed. Returns the first failure.
+  Result<void> drain();
+
+  // Seconds the engine has spent blocked in wait() since construction.
+  double stalled_seconds() const;
+
+  // Times of transfer `node` in the latest finished or current pass (for the trace).
+  TransferTimes times(NodeId node) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fathom::swap
