@@ -48,7 +48,7 @@ class Buffer {
  public:
   explicit Buffer(std::uint64_t bytes)
       : bytes_(bytes),
-        data_(static_cast<std::byte*>(::operator new (bytes, std::align_val_t{io_alignment}))) {
+        data_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{io_alignment}))) {
     std::fill(begin(), end(), std::byte{0});
   }
   Buffer(Buffer&&) = default;
@@ -63,7 +63,7 @@ class Buffer {
  private:
   struct Free {
     void operator()(std::byte* data) const {
-      ::operator delete (data, std::align_val_t{io_alignment});
+      ::operator delete(data, std::align_val_t{io_alignment});
     }
   };
   std::uint64_t bytes_;

@@ -248,7 +248,7 @@ TEST_F(StoreTest, FailureInCreationNamesThePathAndLeavesNothingOpen) {
 }
 
 TEST_F(StoreTest, CreationFailsBeforeAnythingIsWrittenWhenTheSpaceIsNotThere) {
-  struct statvfs disk {};
+  struct statvfs disk;
   ASSERT_EQ(::statvfs(directory_.path().c_str(), &disk), 0);
   const std::uint64_t total = std::uint64_t{disk.f_blocks} * disk.f_frsize;
   LayoutInput input = two_units();
