@@ -8,6 +8,7 @@
 //
 //   kernels_bench --benchmark_filter=adamw
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <thread>
@@ -28,12 +29,29 @@ namespace {
 // 16 Mi elements, the default chunk: far larger than caches, 208 MB of state.
 constexpr std::size_t count = std::size_t{16} << 20;
 
-// The pool's threads and the caller's all work: one fewer thread than CPUs.
+// Arrays at page boundaries, as the engine's are.
+template <typename T>
+class Pages {
+ public:
+  explicit Pages(T value) : data_(static_cast<T*>(std::aligned_alloc(4096, count * sizeof(T)))) {
+    std::fill_n(data_, count, value);
+  }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  ~Pages() { std::free(data_); }
+  T* data() const { return data_; }
+
+ private:
+  T* data_;
+};
+
+// The caller takes part too, but a pool of one thread leaves all to the caller (thread_pool.cpp): a
+// pool of as many threads as CPUs keeps all of them busy.
 ThreadPool* pool_of(std::int64_t threads) {
   static std::unique_ptr<ThreadPool> pool;
   if (threads <= 1) return nullptr;
-  const auto helpers = static_cast<unsigned>(threads - 1);
-  if (!pool || pool->size() != helpers) pool = std::make_unique<ThreadPool>(helpers);
+  const auto size = static_cast<unsigned>(threads);
+  if (!pool || pool->size() != size) pool = std::make_unique<ThreadPool>(size);
   return pool.get();
 }
 
@@ -54,12 +72,13 @@ double copy_rate(std::int64_t threads) {
   static std::vector<double> known(1024, 0);
   double& rate = known.at(static_cast<std::size_t>(threads));
   if (rate == 0) {
-    const std::size_t bytes = count * 6;
-    std::vector<char> from(bytes, 1), to(bytes, 2);
+    const Pages<double> from(1), to(2);
+    constexpr std::size_t bytes = count * sizeof(double);
     ThreadPool* pool = pool_of(threads);
     for (int i = 0; i < 5; ++i) {
       const double start = now_seconds();
-      for_copy(pool, to.data(), from.data(), bytes);
+      for_copy(pool, reinterpret_cast<char*>(to.data()), reinterpret_cast<const char*>(from.data()),
+               bytes);
       rate = std::max(rate, 2 * static_cast<double>(bytes) / (now_seconds() - start));
     }
   }
@@ -81,9 +100,9 @@ const AdamStep step = adam_step({.lr = 1e-4, .weight_decay = 0.1}, 10, 1, true);
 template <typename Grad>
 void adamw_split(benchmark::State& state) {
   ThreadPool* pool = pool_of(state.range(0));
-  std::vector<std::uint16_t> weight(count, 0x3f80), low(count, 0x1234);
-  std::vector<float> m(count, 1e-3F), v(count, 1e-5F);
-  const std::vector<Grad> grad(count, static_cast<Grad>(1));
+  Pages<std::uint16_t> weight(0x3f80), low(0x1234);
+  Pages<float> m(1e-3F), v(1e-5F);
+  const Pages<Grad> grad(static_cast<Grad>(1));
   for (auto _ : state)
     kernels::adamw_split(pool, step, weight.data(), low.data(), m.data(), v.data(), grad.data(),
                          count);
@@ -92,8 +111,8 @@ void adamw_split(benchmark::State& state) {
 
 void adamw_fp32(benchmark::State& state) {
   ThreadPool* pool = pool_of(state.range(0));
-  std::vector<float> x(count, 1), m(count, 1e-3F), v(count, 1e-5F);
-  const std::vector<float> grad(count, 1e-3F);
+  Pages<float> x(1), m(1e-3F), v(1e-5F);
+  const Pages<float> grad(1e-3F);
   for (auto _ : state)
     kernels::adamw_fp32(pool, step, x.data(), m.data(), v.data(), grad.data(), count);
   report(state, 28);
@@ -101,7 +120,7 @@ void adamw_fp32(benchmark::State& state) {
 
 void gradient_stats(benchmark::State& state) {
   ThreadPool* pool = pool_of(state.range(0));
-  const std::vector<float> grad(count, 1e-3F);
+  const Pages<float> grad(1e-3F);
   for (auto _ : state) benchmark::DoNotOptimize(kernels::gradient_stats(pool, grad.data(), count));
   report(state, 4);
 }
@@ -109,8 +128,8 @@ void gradient_stats(benchmark::State& state) {
 template <typename Out, typename In, void (*convert)(ThreadPool*, Out*, const In*, std::size_t)>
 void conversion(benchmark::State& state) {
   ThreadPool* pool = pool_of(state.range(0));
-  std::vector<Out> out(count, static_cast<Out>(1));
-  const std::vector<In> in(count, static_cast<In>(1));
+  Pages<Out> out(static_cast<Out>(1));
+  const Pages<In> in(static_cast<In>(1));
   for (auto _ : state) convert(pool, out.data(), in.data(), count);
   report(state, sizeof(Out) + sizeof(In));
 }
@@ -118,16 +137,16 @@ void conversion(benchmark::State& state) {
 template <typename In, void (*accumulate)(ThreadPool*, float*, const In*, std::size_t)>
 void accumulation(benchmark::State& state) {
   ThreadPool* pool = pool_of(state.range(0));
-  std::vector<float> sum(count, 1);
-  const std::vector<In> in(count, static_cast<In>(1));
+  Pages<float> sum(1);
+  const Pages<In> in(static_cast<In>(1));
   for (auto _ : state) accumulate(pool, sum.data(), in.data(), count);
   report(state, 8 + sizeof(In));
 }
 
 void split_master(benchmark::State& state) {
   ThreadPool* pool = pool_of(state.range(0));
-  std::vector<std::uint16_t> weight(count, 1), low(count, 1);
-  const std::vector<float> x(count, 1);
+  Pages<std::uint16_t> weight(1), low(1);
+  const Pages<float> x(1);
   for (auto _ : state) kernels::split_master(pool, weight.data(), low.data(), x.data(), count);
   report(state, 8);
 }
