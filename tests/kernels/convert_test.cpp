@@ -92,26 +92,6 @@ TEST_F(ConvertEveryTarget, WidensEveryFp16) {
   });
 }
 
-// Every upper half with the lower halves where roundings to bf16 and fp16 turn over, the special
-// patterns, and random ones.
-std::vector<float> hard_cases() {
-  std::vector<float> cases;
-  for (std::uint32_t high = 0; high < 65536; ++high)
-    for (const std::uint32_t low : {0x0000U, 0x0001U, 0x0fffU, 0x1000U, 0x1001U, 0x2fffU, 0x3000U,
-                                    0x7000U, 0x7fffU, 0x8000U, 0x8001U, 0xc000U, 0xffffU})
-      cases.push_back(float_of(high << 16 | low));
-  for (const std::uint32_t pattern : special_patterns()) cases.push_back(float_of(pattern));
-  // Ties of fp16 subnormals: odd multiples of half of the smallest step, and their neighbours.
-  for (std::uint32_t k = 0; k < 2048; ++k) {
-    const float tie = std::ldexp(static_cast<float>(k), -25);
-    for (const float value : {tie, std::nextafter(tie, 1.0F), std::nextafter(tie, -1.0F), -tie})
-      cases.push_back(value);
-  }
-  const CounterRandom random(9, "convert");
-  for (std::uint64_t i = 0; i < 200'000; ++i) cases.push_back(float_of(random.bits(i)));
-  return cases;
-}
-
 TEST_F(ConvertEveryTarget, NarrowsToBf16RoundingToEven) {
   const std::vector<float> cases = hard_cases();
   each_target([&] {
