@@ -18,6 +18,7 @@ constexpr std::uint64_t chunk_elements = 4096;
 class SwapperTest : public testing::Test {
  protected:
   void make_store(std::uint32_t chunks, Verify verify = Verify::full) {
+    store_.reset();  // one backend at a time answers to the control
     Layout layout = Layout::build({.unit_elements = {chunks * chunk_elements},
                                    .chunk_elements = chunk_elements,
                                    .sections = split_bf16_sections});
