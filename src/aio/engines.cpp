@@ -11,7 +11,9 @@
 #include <thread>
 
 #include "aio/completion_rules.hpp"
+#include "aio/libaio_backend.hpp"
 #include "aio/posix_backend.hpp"
+#include "aio/uring_backend.hpp"
 #include "base/units.hpp"
 
 namespace fathom::aio {
@@ -64,23 +66,19 @@ Result<void> try_blocks(Backend& backend, const File& file) {
 }  // namespace
 
 Result<std::unique_ptr<Backend>> make_backend(Engine engine, unsigned in_flight) {
-  const auto missing = [&](const char* name) {
-    return fail(Error(Errc::unsupported, "open an I/O engine")
-                    .on(name)
-                    .because("not built into this version")
-                    .remedy("use another engine, or --engine auto"));
-  };
   switch (engine) {
     case Engine::posix:
       return make_posix_backend(in_flight);
     case Engine::io_uring:
-      return missing("io_uring");
+      return make_uring_backend(in_flight);
     case Engine::libaio:
-      return missing("libaio");
+      return make_libaio_backend(in_flight);
     case Engine::automatic:
       break;
   }
-  return missing("auto");
+  return fail(Error(Errc::unsupported, "make an I/O engine")
+                  .on(to_string(engine))
+                  .because("it is a choice, not an engine"));
 }
 
 EngineProbe probe_engine(Engine engine, const std::string& directory) {

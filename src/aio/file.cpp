@@ -39,6 +39,11 @@ void warn_once(const std::string& text) {
   log::warning("{}", text);
 }
 
+std::string directory_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
 Error open_error(std::string_view tried, const std::string& target, int error) {
   switch (error) {
     case ENOENT:
@@ -146,14 +151,14 @@ Result<void> allocate(int fd, const std::string& where, std::uint64_t bytes) {
 // Switches O_DIRECT on and proves it with one read, because some file systems accept the flag and
 // refuse the first transfer. Opening without the flag first matters: a refused open(O_CREAT |
 // O_DIRECT) leaves an empty file behind on some kernels.
-Result<bool> make_direct(int fd, const std::string& where) {
+Result<bool> make_direct(int fd, const std::string& where, const std::string& directory) {
   const FileSystem system = file_system_of(fd);
   const int flags = ::fcntl(fd, F_GETFL);
   const auto buffered = [&](const char* why) {
     warn_once(
         fmt::format("{}: {} {}; reads and writes go through the page cache, which costs "
                     "memory and processor time",
-                    where, system.name, why));
+                    directory, system.name, why));
     return false;
   };
   if (flags < 0) return fail(Error(Errc::io, "read file flags").on(where).because_errno(errno));
@@ -177,7 +182,7 @@ Result<File> File::create_scratch(const std::string& directory, std::uint64_t by
   File file;
   FATHOM_ASSIGN(file.fd_, open_nameless(parent.get(), directory));
   FATHOM_CHECK(allocate(file.fd(), directory, bytes));
-  FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), directory));
+  FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), directory, directory));
   file.size_ = bytes;
   file.path_ = directory + " (scratch)";
   return file;
@@ -205,7 +210,7 @@ Result<File> File::create(const std::string& path, std::uint64_t bytes) {
   if (!file.fd_) return fail(open_error(tried, path, errno));
   auto finish = [&]() -> Result<void> {
     FATHOM_CHECK(allocate(file.fd(), path, bytes));
-    FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), path));
+    FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), path, directory_of(path)));
     return {};
   };
   if (auto finished = finish(); !finished) {
@@ -234,7 +239,7 @@ Result<File> File::open_read(const std::string& path) {
     return fail(Error(Errc::bad_input, tried).on(path).because("it is not a regular file"));
   if (::fcntl(file.fd(), F_SETFL, ::fcntl(file.fd(), F_GETFL) & ~O_NONBLOCK) != 0)
     return fail(Error(Errc::io, tried).on(path).because_errno(errno));
-  FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), path));
+  FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), path, directory_of(path)));
   file.size_ = static_cast<std::uint64_t>(info.st_size);
   file.path_ = path;
   return file;

@@ -11,6 +11,8 @@
 #include <gtest/gtest.h>
 
 #include "aio/engines.hpp"
+#include "aio/faulty_backend.hpp"
+#include "aio/posix_backend.hpp"
 #include "aio/queue.hpp"
 #include "scratch_directory.hpp"
 #include "transfers.hpp"
@@ -341,6 +343,13 @@ std::vector<Case> all_cases() {
       cases.push_back({std::string(to_string(engine)) + (buffered ? "_buffered" : "_direct"),
                        [engine](unsigned depth) { return make_backend(engine, depth); }, buffered});
   }
+  // A wrapper that injects nothing must change nothing.
+  cases.push_back({"faulty_without_faults",
+                   [](unsigned depth) -> Result<std::unique_ptr<Backend>> {
+                     return std::make_unique<FaultyBackend>(make_posix_backend(depth),
+                                                            std::vector<FaultRule>{});
+                   },
+                   false});
   return cases;
 }
 
