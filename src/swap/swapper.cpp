@@ -73,7 +73,8 @@ struct Swapper::State {
   bool held = false;        // drained: passes after the current one wait for the next begin_pass
   bool closing = false;
   std::optional<Error> failure;
-  double stalled = 0;
+  double stalled = 0;        // seconds, of waits that are over
+  double blocked_since = 0;  // when the wait under way began; 0: none is
 
   Pass& pass_of(std::uint64_t pass) { return passes[pass % 2]; }
   std::uint64_t current() const { return begun - 1; }
@@ -248,12 +249,12 @@ Result<void> Swapper::wait(NodeId node) {
     return transfer ? pass.stage[node] == Stage::done : pass.unmet[node] == 0;
   };
   if (!met()) {
-    const double from = now_seconds();
+    state.blocked_since = now_seconds();
     do {
       state.demand(node);
       state.changed.wait(lock);
     } while (!met());
-    state.stalled += now_seconds() - from;
+    state.stalled += now_seconds() - std::exchange(state.blocked_since, 0);
   }
   if (state.failure) return fail(*state.failure);
   return {};
@@ -287,7 +288,8 @@ Result<void> Swapper::drain() {
 
 double Swapper::stalled_seconds() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->stalled;
+  const double since = state_->blocked_since;
+  return state_->stalled + (since > 0 ? now_seconds() - since : 0);
 }
 
 TransferTimes Swapper::times(NodeId node) const {

@@ -53,7 +53,8 @@ class Swapper {
   // Blocks until every transfer that was submitted has completed. Returns the first failure.
   Result<void> drain();
 
-  // Seconds the engine has spent blocked in wait() since construction.
+  // Seconds the engine has spent blocked in wait() since construction, the wait under way included.
+  // From any thread.
   double stalled_seconds() const;
 
   // Times of transfer `node` in the latest finished or current pass (for the trace).

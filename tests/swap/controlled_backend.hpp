@@ -51,6 +51,11 @@ class Control {
     const std::lock_guard lock(mutex_);
     return started_;
   }
+  // File offsets of all operations in the order in which they were started.
+  std::vector<std::uint64_t> offsets() const {
+    const std::lock_guard lock(mutex_);
+    return offsets_;
+  }
   std::size_t in_flight() const {
     const std::lock_guard lock(mutex_);
     return flying_.size();
@@ -77,6 +82,7 @@ class Control {
   bool open_ = true, woken_ = false;
   std::uint64_t started_ = 0;
   std::vector<Flying> flying_;
+  std::vector<std::uint64_t> offsets_;
 };
 
 class ControlledBackend : public aio::Backend {
@@ -95,6 +101,7 @@ class ControlledBackend : public aio::Backend {
     const std::lock_guard lock(control_.mutex_);
     for (const aio::Operation& operation : prepared_) {
       const std::uint64_t nth = control_.started_++;
+      control_.offsets_.push_back(operation.offset);
       control_.flying_.push_back({operation, control_.fault_ ? control_.fault_(nth) : 0});
     }
     if (!prepared_.empty()) control_.changed_.notify_all();
