@@ -3,9 +3,8 @@
 // AdamW and Adam on split or whole fp32 masters, on the CPU.
 //
 // Purpose      One fused pass over a run of elements: join the master, apply the gradient, update
-// both
-//              moments and the weight, split again. The same bits for every SIMD target, thread
-//              count and cut of the run: fp32 in a fixed order, no fused multiply-add, IEEE
+//              both moments and the weight, split again. The same bits for every SIMD target,
+//              thread count and cut of the run: fp32 in a fixed order, no fused multiply-add, IEEE
 //              division and square root, every element on its own.
 // Formula      Kingma & Ba 2015 with Loshchilov & Hutter's decoupled decay, in the order of torch:
 //                g' = g · grad_scale                 (Adam, L2 form: g' += decay · x)
@@ -17,12 +16,12 @@
 //              Bias corrections in double, rounded once to fp32. Products run from left to right; a
 //              decay of 0 skips its term. A NaN result is stored as 7FC00000: the payload of a
 //              computed NaN differs between machines, and this one stays a NaN in W.
-// Split        W = (x + 0x8000) >> 16, lo = x & 0xffff on the fp32 pattern; back: hi = W − (lo >>
-// 15),
-//              x = hi << 16 | lo. Exact for every pattern. Never look for a NaN in W: of the
-//              NaN patterns of x, 65 536 (upper half 7FFF or FFFF, lo >= 8000) have W = +-0 and 65
-//              534 (upper half 7F80 or FF80, lo < 8000) an infinity, as do 65 536 finite ones. Look
-//              at x or at the gradient.
+//              Subnormals are kept, and cost some CPUs ten times the time.
+// Split        W = (x + 0x8000) >> 16, lo = x & 0xffff on the fp32 pattern; back:
+//              hi = W − (lo >> 15), x = hi << 16 | lo. Exact for every pattern. Never look for a
+//              NaN in W: of the NaN patterns of x, 65 536 (upper half 7FFF or FFFF, lo >= 8000)
+//              have W = +-0 and 65 534 (upper half 7F80 or FF80, lo < 8000) an infinity, as have
+//              65 536 finite ones. Look at x or at the gradient.
 // Threads      Safe on disjoint ranges. `pool` may be null: single thread.
 // Units        Counts are elements. Pointers need the alignment of their type only; arrays must not
 //              overlap.

@@ -3,8 +3,7 @@
 // Single values as bit patterns: the split master, bf16 and fp16.
 //
 // Purpose      The definition of the formats for one element, for CUDA device code and for hosts
-// that
-//              handle a value at a time. Arrays on the CPU go through convert.hpp, same bits.
+//              that handle a value at a time. Arrays on the CPU go through convert.hpp, same bits.
 // Units        fp32 values travel as their 32-bit patterns, bf16 and fp16 as 16-bit patterns.
 //
 //   const std::uint16_t w = split_weight(x), lo = split_low(x);

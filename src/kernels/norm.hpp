@@ -3,11 +3,10 @@
 // Gradient statistics in one pass: sum of squares and the first non-finite element.
 //
 // Purpose      The exact global norm for clipping and the overflow check, fused.
-// Determinism  Partial sums in double over fixed blocks of 65536 elements with 8 lanes inside a
-// block
-//              (lane j adds elements i with i % 8 == j in order; then lanes j and j + 4, then 2
-//              apart, then the two), added in block order: the same bits for every SIMD target and
-//              thread count, and on CUDA. `merge` adds in call order.
+// Determinism  Partial sums in double over fixed blocks of 65536 elements, with 8 lanes inside a
+//              block (lane j adds elements i with i % 8 == j in order; then lanes j and j + 4 are
+//              added, then lanes 2 apart, then the two), added in block order: the same bits for
+//              every SIMD target and thread count, and on CUDA. `merge` adds in call order.
 // Threads      Safe on disjoint ranges. `pool` may be null: single thread.
 // Units        Counts and indices are elements.
 //

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// for_ranges: cuts [0, count) into ranges of `range_elements` and runs them, with a pool or
-// without.
+// for_ranges: cuts [0, count) into ranges and runs them, with a pool or without.
 //
 // Purpose      The one way in which the CPU kernels use threads. Cuts depend on the count alone, so
 //              that no result can depend on the number of threads.

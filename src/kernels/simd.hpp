@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The SIMD targets that the kernels are compiled for. Internal: included first by every file that
-// is compiled once a target, before <hwy/foreach_target.h>, and by targets.cpp, so that all agree.
+// is compiled once a target, before <hwy/foreach_target.h>, so that all agree.
 //
 // All attainable targets are compiled, the scalar one too: it is the reference that the tests hold
 // the others against, and each costs a few KB. Targets with vectors of unknown size are left out

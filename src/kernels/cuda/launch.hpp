@@ -3,8 +3,7 @@
 // What all CUDA kernels share: the stream, and what a launch returns.
 //
 // Purpose      Lets host code call kernels without CUDA headers. C++20, no <expected>: .cu files
-// include
-//              it. The layers above turn a Status into an Error.
+//              include it. The layers above turn a Status into an Error.
 // Threads      Launches may come from any thread; work on one stream runs in order.
 // Units        Counts are elements, pointers are device pointers with the alignment of their type.
 #pragma once

@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Gradient statistics on a CUDA device: sum of squares and the first non-finite element in one
-// pass.
+// Gradient statistics on a CUDA device in one pass: sum of squares, first non-finite element.
 //
 // Purpose      The exact global norm without a copy to the host and without waiting for the device:
 //              a total in device memory takes part after part, and is read once at the end.
 // Determinism  Blocks, lanes and order of kernels/norm.hpp: a part has the bits of gradient_stats,
-// the
-//              total those of merge() called in the order of the stream.
+//              the total those of merge() called in the order of the stream.
 // Ownership    Borrows grad, workspace and total until the stream has run the kernels. One
-// workspace
-//              may serve all parts of one stream.
+//              workspace may serve all parts of one stream.
 // Threads      Launches may come from any thread.
 // Units        Counts, indices and offsets are elements; the workspace is in bytes.
 //
 //   cuda::reset_stats(stream, total);
-//   for (part) cuda::add_gradient_stats(stream, part.grad, part.count, part.offset, workspace,
-//   total); copy *total to the host, synchronise, read
+//   for (part)
+//     cuda::add_gradient_stats(stream, part.grad, part.count, part.offset, workspace, total);
+//   copy *total to the host, synchronise, read
 #pragma once
 
 #include <cstddef>
