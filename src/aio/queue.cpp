@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "aio/device.hpp"
 #include "aio/engines.hpp"
 #include "aio/submitter.hpp"
 #include "base/assert.hpp"
@@ -81,7 +82,8 @@ Result<std::unique_ptr<Queue>> Queue::open(const std::string& directory,
                                            const QueueOptions& options) {
   FATHOM_CHECK(check(options));
   FATHOM_CHECK(check_directory(directory));
-  const unsigned in_flight = wanted_in_flight(options);
+  const unsigned in_flight =
+      in_flight_limit(device_under(directory), options.block_size, wanted_in_flight(options));
   std::string notes;
   for (const Engine engine : {Engine::io_uring, Engine::libaio, Engine::posix}) {
     if (options.engine != Engine::automatic && options.engine != engine) continue;
