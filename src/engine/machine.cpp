@@ -15,8 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "aio/measure.hpp"
-#include "aio/memory_limits.hpp"
+#include "aio/rates.hpp"
 #include "base/clock.hpp"
 #include "base/random.hpp"
 #include "base/text_file.hpp"
@@ -141,11 +140,11 @@ Rates measure_machine(ComputeType compute, const std::vector<std::string>& paths
     const std::string key =
         fmt::format("device {} block {} depth {} engine {}", info.st_dev, queue.block_size,
                     queue.queue_depth * queue.intra_op_parallelism, to_string(queue.engine));
-    std::optional<aio::MeasuredRates> measured;
+    std::optional<aio::Rates> measured;
     const auto measure = [&] {
       if (!measured) {
-        auto got = aio::measure_rates(path, queue, probe_bytes, 1.0);
-        measured = got ? *got : aio::MeasuredRates{.read = rates.read, .write = rates.write};
+        auto got = aio::measure_rates(path, probe_bytes, 1.0, queue);
+        measured = got ? *got : aio::Rates{.read = rates.read, .write = rates.write};
       }
       return *measured;
     };
