@@ -110,16 +110,16 @@ def needs_absent(header):
 
 
 def torch_flags(commands):
-    """-isystem flags of LibTorch if any source of this build has them."""
+    """The include flags of LibTorch: those of a source that has them, else the wheel's folders."""
     for words in commands.of_source.values():
-        if any(word.endswith("torch/include") for word in words):
-            at = [i for i, word in enumerate(words) if "torch/include" in word]
-            return [part for i in at for part in ("-isystem", words[i].removeprefix("-isystem"))]
+        flags = [word for word in words if "torch/include" in word]
+        if flags:
+            return flags
     root = run([sys.executable, "meson/torch/find_torch.py", os.getcwd()])
     if root.returncode != 0:
         return []
     include = os.path.join(root.stdout.strip(), "include")
-    return ["-isystem", include, "-isystem", os.path.join(include, "torch/csrc/api/include")]
+    return ["-idirafter" + include, "-idirafter" + os.path.join(include, "torch/csrc/api/include")]
 
 
 def command_for(commands, path):
