@@ -11,6 +11,7 @@ and when no test ran.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
@@ -42,12 +43,9 @@ def build_suites(build, tests, jobs):
 
 def remove_stale_results(build, tests):
     """A program that crashes writes no result file, and Meson would read the previous run's."""
-    for test in tests:
-        for path in (os.path.join(test["workdir"] or build, test["name"] + ".xml"),):
-            if os.path.exists(path):
-                os.remove(path)
-    for name in ("testlog.json", "testlog.junit.xml"):
-        path = os.path.join(build, "meson-logs", name)
+    stale = [result_file(build, test) for test in tests]
+    stale += [os.path.join(build, "meson-logs", name) for name in ("testlog.json", "testlog.junit.xml")]
+    for path in stale:
         if os.path.exists(path):
             os.remove(path)
 
@@ -87,35 +85,60 @@ def read_cases(path, project):
     return suites
 
 
-def add_broken_programs(path, suites):
-    """Programs that Meson calls failed although no case of theirs did."""
+def result_file(build, test):
+    """Where a GoogleTest program writes its results under Meson."""
+    return os.path.join(test["workdir"] or build, test["name"] + ".xml")
+
+
+def add_broken_programs(path, build, tests, suites):
+    """Adds programs that failed as a whole; returns how many programs ran.
+
+    One that wrote no results crashed, hung or left early, whatever its exit status says.
+    """
     programs = 0
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as log:
-            for line in log:
-                run = json.loads(line)
-                programs += 1
-                if run["result"] not in ("OK", "EXPECTEDFAIL", "SKIP") and not suites[run["name"]].failed:
-                    suites[run["name"]].failed.append(
-                        (run["name"], f"the program ended with {run['result']}, "
-                                      f"status {run.get('returncode')}"))
+    if not os.path.exists(path):
+        return programs
+    with open(path, encoding="utf-8") as log:
+        runs = [json.loads(line) for line in log]
+    for run in runs:
+        programs += 1
+        name = run["name"]
+        test = tests[name]
+        if test["protocol"] == "gtest" and not os.path.exists(result_file(build, test)):
+            last = re.findall(r"\[ RUN +\] (\S+)", run.get("stdout") or "")
+            why = (f"the program ended without results ({run['result']}, status "
+                   f"{run.get('returncode')}, {run.get('duration', 0):.1f} s)")
+            suites[name] = Suite()
+            suites[name].failed.append((last[-1] if last else name, why))
+        elif run["result"] not in ("OK", "EXPECTEDFAIL", "SKIP") and not suites[name].failed:
+            suites[name].failed.append((name, f"the program ended with {run['result']}, status "
+                                              f"{run.get('returncode')}"))
     return programs
 
 
-def report(suites):
-    """Prints one line a suite, then what did not pass and why."""
-    def first_line(text):
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return " ".join(lines[:3])
+def reason_of(text):
+    """The first lines of a reason, on one line, without the source location in front."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and re.fullmatch(r"\S+:\d+", lines[0]):
+        lines = lines[1:]
+    return " ".join(lines[:3]) or "no reason given"
 
+
+def report(suites):
+    """Prints one line a suite, then what did not pass, grouped by the reason."""
     print()
     for name, suite in sorted(suites.items()):
-        print(f"{name:20} {suite.passed:5} passed {len(suite.failed):3} failed "
-              f"{len(suite.skipped):3} skipped")
+        print(f"{name:20} {suite.passed:5} passed {len(suite.failed):4} failed "
+              f"{len(suite.skipped):4} skipped")
     for title in ("skipped", "failed"):
         for name, suite in sorted(suites.items()):
+            cases = defaultdict(list)
             for case, reason in getattr(suite, title):
-                print(f"{title}: {name}: {case}: {first_line(reason)}")
+                cases[reason_of(reason)].append(case)
+            for reason, names in cases.items():
+                print(f"{title}: {name}: {reason}")
+                for case in names:
+                    print(f"    {case}")
 
 
 def main():
@@ -125,6 +148,8 @@ def main():
     parser.add_argument("suites", nargs="*")
     options = parser.parse_args()
 
+    # A changed meson.build may declare other tests.
+    subprocess.run(["ninja", "-C", options.build, "build.ninja"], check=True, stdout=sys.stderr)
     tests = known_tests(options.build)
     unknown = [name for name in options.suites if name not in tests]
     if unknown:
@@ -142,7 +167,7 @@ def main():
 
     logs = os.path.join(options.build, "meson-logs")
     suites = read_cases(os.path.join(logs, "testlog.junit.xml"), "fathom")
-    programs = add_broken_programs(os.path.join(logs, "testlog.json"), suites)
+    programs = add_broken_programs(os.path.join(logs, "testlog.json"), options.build, tests, suites)
     if programs != len(chosen):
         suites["meson"].failed.append(("runner", f"{programs} of {len(chosen)} programs ran"))
     report(suites)
