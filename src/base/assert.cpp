@@ -7,7 +7,8 @@
 namespace fathom {
 
 void assertion_failed(const char* expression, const char* file, int line, const char* message) {
-  std::fprintf(stderr, "fathom: broken invariant at %s:%d: %s (%s). This is a bug; please report it.\n",
+  std::fprintf(stderr,
+               "fathom: broken invariant at %s:%d: %s (%s). This is a bug; please report it.\n",
                file, line, message, expression);
   std::abort();
 }

@@ -23,17 +23,17 @@ namespace fathom {
 // The class of a failure. It decides the exit code of the programs, nothing else: people read the
 // text.
 enum class Errc {
-  bad_config,        // the user's configuration or command line: exit code 2
-  bad_input,         // a model, data or store file that is malformed or does not fit
-  not_found,         // a file or directory that should exist does not
-  io,                // the operating system or the device refused or failed an operation
-  no_space,          // a file system or a memory budget is too small
-  corrupt,           // data came back, but it is not what was written
-  unsupported,       // valid, but this build or machine cannot do it
-  timeout,           // an operation missed its deadline
-  cancelled,         // given up because something else failed or the owner is being destroyed
-  interrupted,       // SIGINT or SIGTERM after a clean commit: exit code 3
-  internal,          // a bug in Fathom or an exception from a library
+  bad_config,   // the user's configuration or command line: exit code 2
+  bad_input,    // a model, data or store file that is malformed or does not fit
+  not_found,    // a file or directory that should exist does not
+  io,           // the operating system or the device refused or failed an operation
+  no_space,     // a file system or a memory budget is too small
+  corrupt,      // data came back, but it is not what was written
+  unsupported,  // valid, but this build or machine cannot do it
+  timeout,      // an operation missed its deadline
+  cancelled,    // given up because something else failed or the owner is being destroyed
+  interrupted,  // SIGINT or SIGTERM after a clean commit: exit code 3
+  internal,     // a bug in Fathom or an exception from a library
 };
 
 class Error {

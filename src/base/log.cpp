@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.hpp"
 
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <memory>
 #include <mutex>
 #include <set>
 #include <string>
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 
 namespace fathom::log {
 namespace {
@@ -38,7 +38,9 @@ spdlog::level::level_enum native(Level level) {
 void set_level(Level level) { logger().set_level(native(level)); }
 
 void write(Level level, std::string_view line) {
-  const char* prefix = level == Level::warning ? "warning: " : level == Level::error ? "error: " : "";
+  const char* prefix = level == Level::warning ? "warning: "
+                       : level == Level::error ? "error: "
+                                               : "";
   logger().log(native(level), "{}{}", prefix, line);
 }
 

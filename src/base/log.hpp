@@ -10,10 +10,10 @@
 //   log::info("{} of {}", format_bytes(a), format_bytes(b));
 #pragma once
 
-#include <fmt/format.h>
-
 #include <string_view>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace fathom::log {
 

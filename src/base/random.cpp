@@ -26,9 +26,7 @@ std::array<std::uint32_t, 4> CounterRandom::block(std::uint64_t index) const {
   return x;
 }
 
-std::uint32_t CounterRandom::bits(std::uint64_t index) const {
-  return block(index / 4)[index % 4];
-}
+std::uint32_t CounterRandom::bits(std::uint64_t index) const { return block(index / 4)[index % 4]; }
 
 double CounterRandom::uniform(std::uint64_t index) const {
   const auto words = block(index / 2);

@@ -4,8 +4,8 @@
 //
 // Purpose      Initial weights and dropout must not depend on partition, rank, order or thread, so
 //              there is no state to advance: element i of a stream is a pure function.
-// Formula      Philox4x32-10, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-//              Normals by Box-Muller in double precision.
+// Formula      Philox4x32-10, Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
+//              2011. Normals by Box-Muller in double precision.
 // Threads      Immutable; share freely.
 //
 //   CounterRandom stream(seed, "model.layers.0.mlp.up_proj.weight");
@@ -25,9 +25,9 @@ class CounterRandom {
   // Four independent 32-bit words for block `index`.
   std::array<std::uint32_t, 4> block(std::uint64_t index) const;
 
-  std::uint32_t bits(std::uint64_t index) const;   // uniform 32 bits
-  double uniform(std::uint64_t index) const;       // [0, 1), 53 bits
-  float normal(std::uint64_t index) const;         // mean 0, variance 1
+  std::uint32_t bits(std::uint64_t index) const;  // uniform 32 bits
+  double uniform(std::uint64_t index) const;      // [0, 1), 53 bits
+  float normal(std::uint64_t index) const;        // mean 0, variance 1
 
  private:
   std::array<std::uint32_t, 2> key_;

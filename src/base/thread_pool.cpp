@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/post.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <latch>
 #include <utility>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
 
 namespace fathom {
 
@@ -36,9 +37,7 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
   // touches is shared. The latch counts ranges, not helpers: nobody waits for an idle helper.
   struct Job {
     Job(std::size_t range_count, const std::function<void(std::size_t, std::size_t)>& range_body)
-        : ranges(range_count),
-          body(range_body),
-          done(static_cast<std::ptrdiff_t>(range_count)) {}
+        : ranges(range_count), body(range_body), done(static_cast<std::ptrdiff_t>(range_count)) {}
     std::atomic<std::size_t> next{0};
     std::size_t ranges;
     const std::function<void(std::size_t, std::size_t)>& body;

@@ -28,10 +28,10 @@ class ThreadPool {
 
   void post(std::function<void()> task);
 
-  // Calls body(begin, end) for consecutive ranges of `grain` items that cover [0, count). The ranges
-  // depend on count and grain only, never on the number of threads, so that a per-range reduction
-  // has the same bits everywhere. The caller takes part; returns when all ranges are done. `body`
-  // must not throw.
+  // Calls body(begin, end) for consecutive ranges of `grain` items that cover [0, count). The
+  // ranges depend on count and grain only, never on the number of threads, so that a per-range
+  // reduction has the same bits everywhere. The caller takes part; returns when all ranges are
+  // done. `body` must not throw.
   void parallel_for(std::size_t count, std::size_t grain,
                     const std::function<void(std::size_t, std::size_t)>& body);
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/units.hpp"
 
-#include <fmt/format.h>
-
 #include <array>
 #include <cctype>
 #include <charconv>
 #include <cmath>
+
+#include <fmt/format.h>
 
 namespace fathom {
 
@@ -59,7 +59,8 @@ Result<std::uint64_t> parse_bytes(std::string_view text) {
     return bad("it does not begin with a number that is zero or more");
   while (rest != end && *rest == ' ') ++rest;
   std::string unit;
-  for (; rest != end; ++rest) unit += static_cast<char>(std::tolower(static_cast<unsigned char>(*rest)));
+  for (; rest != end; ++rest)
+    unit += static_cast<char>(std::tolower(static_cast<unsigned char>(*rest)));
   double scale = 1;
   if (!unit.empty() && unit != "b") {
     static constexpr std::string_view prefixes = "kmgtp";

@@ -33,8 +33,8 @@ constexpr std::uint64_t ceil_div(std::uint64_t value, std::uint64_t divisor) {
 
 std::string format_bytes(std::uint64_t bytes);
 std::string format_rate(double bytes_per_second);
-std::string format_count(std::uint64_t count);       // 26.8 M
-std::string format_seconds(double seconds);          // 12.3 ms, 1.23 s, 2 min 3 s, 1 h 2 min
+std::string format_count(std::uint64_t count);  // 26.8 M
+std::string format_seconds(double seconds);     // 12.3 ms, 1.23 s, 2 min 3 s, 1 h 2 min
 
 // Accepts "123", "12GiB", "1.5 GB" (unit case-insensitive). Errors: bad_config with the text.
 Result<std::uint64_t> parse_bytes(std::string_view text);

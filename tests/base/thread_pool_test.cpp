@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/thread_pool.hpp"
 
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <future>
 #include <mutex>
 #include <set>
 #include <utility>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace fathom {
 namespace {
@@ -41,7 +41,8 @@ TEST(ThreadPool, ParallelForWorksInsideItsOwnThreads) {
   std::promise<int> total;
   pool.post([&] {
     std::atomic<int> sum = 0;
-    pool.parallel_for(100, 1, [&](std::size_t begin, std::size_t) { sum += static_cast<int>(begin); });
+    pool.parallel_for(100, 1,
+                      [&](std::size_t begin, std::size_t) { sum += static_cast<int>(begin); });
     total.set_value(sum);
   });
   EXPECT_EQ(total.get_future().get(), 4950);
