@@ -167,6 +167,14 @@ TEST(Flags, ThatAgreeWithTheFileAreFine) {
   EXPECT_TRUE(must_load(text, sources).notes.empty());
 }
 
+TEST(Flags, ToSaveOnEachNodeWinOverTheFile) {
+  Sources sources;
+  sources.flags.save_on_each_node = true;
+  const char* text = R"({"train_batch_size": 1, "checkpoint": {"use_node_local_storage": false}})";
+  EXPECT_TRUE(must_load(text, sources).config.checkpoint.use_node_local_storage);
+  EXPECT_FALSE(must_load(text).config.checkpoint.use_node_local_storage);
+}
+
 TEST(Flags, OutOfRangeAreErrorsThatNameTheFlag) {
   const auto with = [](auto set) {
     Sources sources;
@@ -177,6 +185,7 @@ TEST(Flags, OutOfRangeAreErrorsThatNameTheFlag) {
   EXPECT_SAYS(with([](CommandLine& f) { f.adam_beta2 = 1.0; }), "--adam-beta2");
   EXPECT_SAYS(with([](CommandLine& f) { f.adam_epsilon = 0.0; }), "--adam-epsilon");
   EXPECT_SAYS(with([](CommandLine& f) { f.max_grad_norm = -0.5; }), "--max-grad-norm");
+  EXPECT_SAYS(with([](CommandLine& f) { f.warmup_ratio = 1.5; }), "--warmup-ratio");
   EXPECT_SAYS(with([](CommandLine& f) { f.gradient_accumulation_steps = 0; }),
               "--gradient-accumulation-steps");
 }
@@ -197,6 +206,10 @@ TEST(Flags, OfTheSchedulerDecideWhereTheFileHasNone) {
     EXPECT_EQ(scheduler.warmup_num_steps, 1U);
     EXPECT_EQ(scheduler.total_num_steps, 10U);
   }
+  sources.flags.lr_scheduler_type = "linear";
+  sources.flags.warmup_steps = {};
+  sources.flags.warmup_ratio = 0.05;
+  EXPECT_EQ(must_load(with_batch(""), sources).config.scheduler.warmup_num_steps, 1U);
   sources.flags.lr_scheduler_type = "polynomial";
   EXPECT_SAYS(problems_of(with_batch(""), sources), "--lr-scheduler-type");
   sources = {};
