@@ -31,29 +31,46 @@ struct Rates {
   double write = 0, read = 0;  // bytes per second
 };
 
-// Moves every chunk in `direction`, `slots` at a time; bytes per second.
-Result<double> sweep(Store& store, const aio::Arena& arena, aio::Direction direction) {
-  const Layout& layout = store.layout();
-  const std::uint64_t stride = layout.chunk(0).bytes;
-  std::atomic<bool> failed{false};
-  std::uint64_t bytes = 0;
-  const double from = now_seconds();
-  for (ChunkId first = 0; first < layout.chunks().size(); first += slots) {
-    const ChunkId end = std::min<ChunkId>(first + slots, layout.end_chunk(0));
-    for (ChunkId chunk = first; chunk < end; ++chunk) {
-      bytes += layout.chunk(chunk).bytes;
-      store.transfer({.direction = direction,
-                      .chunk = chunk,
-                      .sections = layout.chunk(chunk).stored,
-                      .buffer = arena.at((chunk - first) * stride)},
-                     [&](Result<void> done) {
-                       if (!done) failed = true;
-                     });
-    }
-    store.drain();
+// Moves every chunk in one direction. Each slot of the arena goes from chunk to chunk by itself, as
+// in a ring, so that checksums of some chunks meet the transfers of others.
+class Sweep {
+ public:
+  Sweep(Store& store, const aio::Arena& arena, aio::Direction direction)
+      : store_(store), arena_(arena), direction_(direction) {}
+
+  // Bytes per second.
+  Result<double> run() {
+    const double from = now_seconds();
+    for (ChunkId slot = 0; slot < std::min<ChunkId>(slots, chunks()); ++slot) move(slot);
+    store_.drain();
+    if (failed_) return fail(Error(Errc::io, "run the benchmark").because("a transfer failed"));
+    std::uint64_t bytes = 0;
+    for (const Chunk& chunk : store_.layout().chunks()) bytes += chunk.bytes;
+    return static_cast<double>(bytes) / (now_seconds() - from);
   }
-  if (failed) return fail(Error(Errc::io, "run the benchmark").because("a transfer failed"));
-  return static_cast<double>(bytes) / (now_seconds() - from);
+
+ private:
+  ChunkId chunks() const { return store_.layout().end_chunk(0); }
+
+  void move(ChunkId chunk) {
+    store_.transfer({.direction = direction_,
+                     .chunk = chunk,
+                     .sections = store_.layout().chunk(chunk).stored,
+                     .buffer = arena_.at(chunk % slots * store_.layout().chunk(0).bytes)},
+                    [this, chunk](Result<void> done) {
+                      if (!done) failed_ = true;
+                      if (done && chunk + slots < chunks()) move(chunk + slots);
+                    });
+  }
+
+  Store& store_;
+  const aio::Arena& arena_;
+  const aio::Direction direction_;
+  std::atomic<bool> failed_{false};
+};
+
+Result<double> sweep(Store& store, const aio::Arena& arena, aio::Direction direction) {
+  return Sweep(store, arena, direction).run();
 }
 
 Result<Rates> measure(const std::string& directory, std::uint64_t chunks, Verify verify,

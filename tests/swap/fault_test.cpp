@@ -19,12 +19,10 @@ namespace {
 
 using aio::Fault;
 
-constexpr ChunkId chunk_count = RandomProgram::chunks;
-
 // A store over one faulty device.
 class FaultyStore {
  public:
-  FaultyStore(std::vector<aio::FaultRule> rules, ThreadPool& pool) {
+  FaultyStore(std::uint64_t chunks, std::vector<aio::FaultRule> rules, ThreadPool& pool) {
     StoreOptions options;
     options.paths = {directory_.path()};
     options.unit_names = {"layers.7"};
@@ -34,7 +32,7 @@ class FaultyStore {
     backend_ = backend.get();
     std::vector<std::unique_ptr<aio::Queue>> queues;
     queues.push_back(aio::Queue::over(std::move(backend), options.queue));
-    auto made = Store::create_scratch(Layout::build({.unit_elements = {chunk_count * 4096},
+    auto made = Store::create_scratch(Layout::build({.unit_elements = {chunks * 4096},
                                                      .chunk_elements = 4096,
                                                      .sections = split_bf16_sections}),
                                       options, pool, std::move(queues));
@@ -83,6 +81,7 @@ constexpr std::array cases = {
 
 class StoreUnderFault : public testing::TestWithParam<Case> {
  protected:
+  static constexpr ChunkId chunk_count = 2;
   ThreadPool pool_{2};
 };
 
@@ -91,7 +90,7 @@ TEST_P(StoreUnderFault, GivesTheLastBytesWrittenOrAnErrorThatNamesTheirPlace) {
   std::uint64_t errors = 0, strikes = 0;
   for (std::uint64_t n = 1;; ++n) {
     ASSERT_LT(n, 200U) << "a workload that no fault strikes was expected before";
-    FaultyStore faulty({{.fault = GetParam().fault, .at = n}}, pool_);
+    FaultyStore faulty(chunk_count, {{.fault = GetParam().fault, .at = n}}, pool_);
     for (const std::uint64_t stamp : {100U, 200U}) {
       for (ChunkId chunk = 0; chunk < chunk_count; ++chunk) {
         const Result<void> done = faulty.write(chunk, stamp + chunk);
@@ -141,13 +140,15 @@ class SwapperOnAnUnrulyDevice : public testing::TestWithParam<std::uint64_t> {
 
 TEST_P(SwapperOnAnUnrulyDevice, ReadsWhatWasLastWrittenThroughDelaysReorderingAndRetries) {
   const std::uint64_t seed = GetParam();
-  FaultyStore faulty({{.fault = Fault::delay, .probability = 0.2, .seed = seed},
+  FaultyStore faulty(RandomProgram::chunks,
+                     {{.fault = Fault::delay, .probability = 0.2, .seed = seed},
                       {.fault = Fault::reorder, .probability = 0.2, .seed = seed},
                       {.fault = Fault::interrupted, .probability = 0.05, .seed = seed},
                       {.fault = Fault::short_aligned, .probability = 0.1, .seed = seed},
                       {.fault = Fault::submit_busy, .probability = 0.05, .seed = seed}},
                      pool_);
-  for (ChunkId chunk = 0; chunk < chunk_count; ++chunk) ASSERT_TRUE(faulty.write(chunk, chunk));
+  for (ChunkId chunk = 0; chunk < RandomProgram::chunks; ++chunk)
+    ASSERT_TRUE(faulty.write(chunk, chunk));
   RandomProgram program(seed, faulty.store().layout());
   const Result<void> done = run(faulty, program, seed);
   ASSERT_TRUE(done) << done.error().message();
@@ -157,12 +158,14 @@ TEST_P(SwapperOnAnUnrulyDevice, ReadsWhatWasLastWrittenThroughDelaysReorderingAn
 
 TEST_P(SwapperOnAnUnrulyDevice, NeverHandsOverWrongBytesFromADeviceThatLies) {
   const std::uint64_t seed = GetParam();
-  FaultyStore faulty({{.fault = Fault::lost_write, .probability = 0.01, .seed = seed},
+  FaultyStore faulty(RandomProgram::chunks,
+                     {{.fault = Fault::lost_write, .probability = 0.01, .seed = seed},
                       {.fault = Fault::flip_on_read, .probability = 0.01, .seed = seed},
                       {.fault = Fault::misdirected, .probability = 0.01, .seed = seed},
                       {.fault = Fault::torn, .probability = 0.01, .seed = seed}},
                      pool_);
-  for (ChunkId chunk = 0; chunk < chunk_count; ++chunk) ASSERT_TRUE(faulty.write(chunk, chunk));
+  for (ChunkId chunk = 0; chunk < RandomProgram::chunks; ++chunk)
+    ASSERT_TRUE(faulty.write(chunk, chunk));
   RandomProgram program(seed, faulty.store().layout());
   // The program itself fails the test when a node sees other bytes than the model's.
   const Result<void> done = run(faulty, program, seed);
