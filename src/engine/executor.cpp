@@ -106,10 +106,13 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
 }
 
 Result<void> TrainingExecutor::flush() {
+  // Reads that ran ahead for a step that does not come must neither fill buffers that others are about
+  // to use nor be taken for fresh when training goes on.
+  if (steady_->swapper) {
+    FATHOM_CHECK(steady_->swapper->drain());
+    steady_ = prepare(plan_.steady);
+  }
   if (!pending_) return {};
-  // Reads that ran ahead for a step that will not come are complete before their buffers are
-  // reused.
-  if (steady_->swapper) FATHOM_CHECK(steady_->swapper->drain());
   Pass pass;
   FATHOM_CHECK(run(*flush_, pass, false));
   pending_.reset();

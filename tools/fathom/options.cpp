@@ -71,8 +71,12 @@ void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
   add_flag_of(app, "--max-grad-norm", flags.max_grad_norm, "fills gradient_clipping");
   add_flag_of(app, "--lr-scheduler-type", flags.lr_scheduler_type,
               "constant, constant_with_warmup, linear, cosine");
-  app.add_flag("--bf16,!--no-bf16", flags.bf16, "compute in bf16");
-  app.add_flag("--fp16,!--no-fp16", flags.fp16, "compute in fp16");
+  // A flag that is not given must stay unset: the file decides then.
+  const auto precision = [&app](const char* names, std::optional<bool>& target, const char* help) {
+    app.add_flag_callback(names, [&target] { target = true; }, help);
+  };
+  precision("--bf16", flags.bf16, "compute in bf16");
+  precision("--fp16", flags.fp16, "compute in fp16");
   app.add_option("--tf32", flags.tf32, "0 | 1; no effect on the CPU");
 }
 
