@@ -4,9 +4,10 @@
 //
 // Purpose      Anonymous memory, 2 MiB aligned, on the largest pages the machine gives: hugetlb,
 //              else transparent huge pages (verified in /proc/self/smaps), else 4 KiB pages with a
-//              warning that names the expected loss. Huge pages halve the number of device requests.
-// Ownership    The Arena unmaps on destruction; nothing cut from it may be in use by the kernel then.
-// Threads      Immutable after allocate(); distinct slices may be used by distinct threads.
+//              warning that names the expected loss. Huge pages halve the number of device
+//              requests.
+// Ownership    The Arena unmaps on destruction; nothing cut from it may be in use by the kernel
+// then. Threads      Immutable after allocate(); distinct slices may be used by distinct threads.
 // Units        Bytes.
 //
 //   FATHOM_ASSIGN(aio::Arena arena, aio::Arena::allocate(256 * MiB));
@@ -26,8 +27,8 @@ const char* to_string(PageKind kind);
 
 class Arena {
  public:
-  // Maps and touches `bytes` (rounded up to 2 MiB); 0 gives an empty arena. The memory is zero, kept
-  // out of core dumps and not inherited by fork. Errors: no_space with the arithmetic.
+  // Maps and touches `bytes` (rounded up to 2 MiB); 0 gives an empty arena. The memory is zero,
+  // kept out of core dumps and not inherited by fork. Errors: no_space with the arithmetic.
   static Result<Arena> allocate(std::uint64_t bytes);
 
   Arena() = default;

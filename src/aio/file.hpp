@@ -2,9 +2,10 @@
 //
 // File: an open file whose space is promised, with O_DIRECT where the file system has it.
 //
-// Purpose      One descriptor per (rank, path). Scratch files have no name (O_TMPFILE), so nothing is
-//              left behind however the process ends; where the file system has no O_TMPFILE the name
-//              is removed right after opening. All space is allocated before use.
+// Purpose      One descriptor per (rank, path). Scratch files have no name (O_TMPFILE), so nothing
+// is
+//              left behind however the process ends; where the file system has no O_TMPFILE the
+//              name is removed right after opening. All space is allocated before use.
 // Ownership    Closes its descriptor on destruction; a Queue that still has requests on it must be
 //              drained first.
 // Threads      Immutable after opening.
@@ -36,9 +37,11 @@ class File {
   static Result<File> open_read(const std::string& path);
 
   int fd() const { return fd_.get(); }
-  bool direct() const { return direct_; }        // O_DIRECT is on
-  std::uint64_t size() const { return size_; }   // bytes when opened
-  const std::string& path() const { return path_; }  // for messages; scratch files say "DIR (scratch)"
+  bool direct() const { return direct_; }       // O_DIRECT is on
+  std::uint64_t size() const { return size_; }  // bytes when opened
+  const std::string& path() const {
+    return path_;
+  }  // for messages; scratch files say "DIR (scratch)"
 
  private:
   UniqueFd fd_;

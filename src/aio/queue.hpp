@@ -2,13 +2,15 @@
 //
 // Queue: all reads and writes of one device, by priority, never drained between requests.
 //
-// Purpose      Splits requests into blocks, keeps `queue_depth` blocks in flight as long as anything
-//              waits, starts demand reads before prefetch reads before write-back, retries what io-rules
-//              says to retry, and reports each request by itself.
+// Purpose      Splits requests into blocks, keeps `queue_depth` blocks in flight as long as
+// anything
+//              waits, starts demand reads before prefetch reads before write-back, retries what
+//              io-rules says to retry, and reports each request by itself.
 // Ownership    The caller's buffer and File belong to the kernel from submit() until the completion
 //              has been called. Destruction refuses new requests, fails what has not started with
 //              Errc::cancelled, waits for what has, and joins the thread.
-// Threads      submit(), counters() and drain() may be called from any thread. Completions run on the
+// Threads      submit(), counters() and drain() may be called from any thread. Completions run on
+// the
 //              queue's submitter thread: they must be short and must not block; they may submit.
 // Units        Bytes, seconds. Offsets, lengths and addresses are multiples of io_alignment (4096).
 //
@@ -57,7 +59,7 @@ struct QueueOptions {
   unsigned intra_op_parallelism = 1;   // total in flight = queue_depth × intra_op_parallelism
   bool single_submit = false;
   bool overlap_events = true;
-  double deadline_seconds = 60;        // an operation older than this is reported as stuck, by name
+  double deadline_seconds = 60;  // an operation older than this is reported as stuck, by name
 };
 
 struct Counters {

@@ -3,10 +3,16 @@
 // Gradient statistics in one pass: sum of squares and the first non-finite element.
 //
 // Purpose      The exact global norm for clipping and the overflow check, fused.
-// Determinism  Partial sums in double over fixed blocks of 65536 elements with 8 lanes inside a block,
-//              added in block order: the same bits for every SIMD target and thread count. `merge`
-//              adds in call order.
+// Determinism  Partial sums in double over fixed blocks of 65536 elements, with 8 lanes inside a
+//              block (lane j adds elements i with i % 8 == j in order; then lanes j and j + 4 are
+//              added, then lanes 2 apart, then the two), added in block order: the same bits for
+//              every SIMD target and thread count, and on CUDA. `merge` adds in call order.
 // Threads      Safe on disjoint ranges. `pool` may be null: single thread.
+// Units        Counts and indices are elements.
+//
+//   GradientStats total;
+//   for (chunk) merge(total, gradient_stats(pool, chunk.grad, chunk.count), chunk.offset);
+//   if (total.first_non_finite) …  else norm = std::sqrt(total.sum_squares);
 #pragma once
 
 #include <cstddef>
@@ -17,11 +23,16 @@
 
 namespace fathom::kernels {
 
+inline constexpr std::size_t norm_block = 65536;
+
 struct GradientStats {
   double sum_squares = 0;                       // of the finite elements
   std::optional<std::size_t> first_non_finite;  // element index; NaN or infinity
 };
 
 GradientStats gradient_stats(ThreadPool* pool, const float* grad, std::size_t count);
+
+// Adds the statistics of a part that begins at element `offset` of the whole.
+void merge(GradientStats& total, const GradientStats& part, std::size_t offset);
 
 }  // namespace fathom::kernels

@@ -26,13 +26,10 @@
 
 #include "aio/queue.hpp"
 #include "base/thread_pool.hpp"
+#include "swap/block_hash.hpp"
 #include "swap/layout.hpp"
 
 namespace fathom::swap {
-
-enum class Verify : std::uint8_t { full, sampled, off };
-
-inline constexpr std::uint64_t hash_block_bytes = 1 * MiB;
 
 struct StoreOptions {
   std::vector<std::string> paths;   // directories, one per path of the layout

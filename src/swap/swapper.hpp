@@ -19,28 +19,13 @@
 //   FATHOM_CHECK(swapper.drain());
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
+#include "swap/node.hpp"
 #include "swap/store.hpp"
 
 namespace fathom::swap {
-
-using NodeId = std::uint32_t;
-
-// "After node `node` of this pass (lag 0) or of the pass before (lag 1)". In the first pass a
-// dependency with lag 1 is met.
-struct Dependency {
-  NodeId node = 0;
-  std::uint32_t lag = 0;
-};
-
-struct Node {
-  std::optional<TransferRequest> transfer;  // absent: computed by the engine
-  std::vector<Dependency> after;            // lag 0 refers to earlier nodes only
-};
 
 // Seconds of the monotonic clock; 0 when it did not happen.
 struct TransferTimes {
@@ -68,7 +53,8 @@ class Swapper {
   // Blocks until every transfer that was submitted has completed. Returns the first failure.
   Result<void> drain();
 
-  // Seconds the engine has spent blocked in wait() since construction.
+  // Seconds the engine has spent blocked in wait() since construction, the wait under way included.
+  // From any thread.
   double stalled_seconds() const;
 
   // Times of transfer `node` in the latest finished or current pass (for the trace).

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "aio/file.hpp"
+
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <set>
+#include <utility>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "aio/file_system.hpp"
+#include "base/log.hpp"
+#include "base/units.hpp"
+
+namespace fathom::aio {
+namespace {
+
+template <class Call>
+auto retry_interrupted(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+void warn_once(const std::string& text) {
+  static std::mutex mutex;
+  static std::set<std::string> seen;
+  {
+    const std::lock_guard lock(mutex);
+    if (!seen.insert(text).second) return;
+  }
+  log::warning("{}", text);
+}
+
+std::string directory_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Error open_error(std::string_view tried, const std::string& target, int error) {
+  switch (error) {
+    case ENOENT:
+      return Error(Errc::not_found, tried)
+          .on(target)
+          .because_errno(error)
+          .remedy("create it, or name another one");
+    case ENOTDIR:
+      return Error(Errc::bad_config, tried)
+          .on(target)
+          .because("it is not a directory")
+          .because_errno(error)
+          .remedy("name a directory");
+    case EROFS:
+      return Error(Errc::io, tried)
+          .on(target)
+          .because("the file system is read-only")
+          .because_errno(error)
+          .remedy("choose a directory on a writable file system");
+    case EEXIST:
+      return Error(Errc::io, tried)
+          .on(target)
+          .because_errno(error)
+          .remedy("choose a new name: existing files are never replaced");
+    case ENOSPC:
+      return Error(Errc::no_space, tried)
+          .on(target)
+          .because_errno(error)
+          .remedy("free space or inodes there, or choose another directory");
+    default:
+      return Error(Errc::io, tried)
+          .on(target)
+          .because_errno(error)
+          .remedy("choose a directory you may write to");
+  }
+}
+
+Result<UniqueFd> open_directory(std::string_view tried, const std::string& directory) {
+  if (directory.empty() || directory.find('\0') != std::string::npos)
+    return fail(
+        Error(Errc::bad_config, tried).on("\"\"").because("the path is empty or holds NUL"));
+  UniqueFd fd(retry_interrupted(
+      [&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
+  if (!fd) return fail(open_error(tried, directory, errno));
+  return fd;
+}
+
+Result<UniqueFd> open_nameless(int directory_fd, const std::string& directory) {
+  const char* tried = "create a scratch file";
+  UniqueFd fd(retry_interrupted(
+      [&] { return ::openat(directory_fd, ".", O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600); }));
+  if (fd) return fd;
+  // File systems without O_TMPFILE, and kernels that do not know the flag, say one of these.
+  if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)
+    return fail(open_error(tried, directory, errno));
+  std::random_device random;
+  const std::string name = fmt::format(".fathom-{:08x}{:08x}", random(), random());
+  fd = UniqueFd(retry_interrupted([&] {
+    return ::openat(directory_fd, name.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC,
+                    0600);
+  }));
+  if (!fd) return fail(open_error(tried, directory, errno));
+  if (::unlinkat(directory_fd, name.c_str(), 0) != 0)
+    return fail(open_error("remove the name of a scratch file", directory + "/" + name, errno));
+  return fd;
+}
+
+// All of `bytes`, or none and an Error: a failed fallocate may have taken part of it.
+Result<void> allocate(int fd, const std::string& where, std::uint64_t bytes) {
+  if (bytes == 0) return {};
+  const char* tried = "reserve file space";
+  struct statvfs info{};
+  if (::fstatvfs(fd, &info) != 0)
+    return fail(Error(Errc::io, tried).on(where).because_errno(errno));
+  const std::uint64_t have = std::uint64_t{info.f_bavail} * info.f_frsize;
+  const auto shortage = [&] {
+    return Error(Errc::no_space, tried)
+        .on(where)
+        .because(
+            fmt::format("need {}, have {} on {}", format_bytes(bytes), format_bytes(have), where))
+        .remedy("free space there, or add another path");
+  };
+  if (bytes > have) return fail(shortage());
+  const auto size = static_cast<off_t>(bytes);
+  if (retry_interrupted([&] { return ::fallocate(fd, 0, 0, size); }) == 0) return {};
+  const int error = errno;
+  if (::ftruncate(fd, 0) != 0)
+    log::warning("{}: space of a failed reservation could not be given back", where);
+  if (error == ENOSPC || error == EDQUOT) return fail(shortage().because_errno(error));
+  if (error == EFBIG)
+    return fail(Error(Errc::no_space, tried)
+                    .on(where)
+                    .because(fmt::format("{} is more than one file may hold", format_bytes(bytes)))
+                    .because_errno(error)
+                    .remedy("raise the file size limit (ulimit -f), or use more paths"));
+  if (error == EOPNOTSUPP)
+    return fail(Error(Errc::unsupported, tried)
+                    .on(where)
+                    .because(file_system_of(fd).name + " cannot promise space")
+                    .because_errno(error)
+                    .remedy("choose a directory on ext4 or xfs"));
+  return fail(Error(Errc::io, tried).on(where).because_errno(error));
+}
+
+// Switches O_DIRECT on and proves it with one read, because some file systems accept the flag and
+// refuse the first transfer. Opening without the flag first matters: a refused open(O_CREAT |
+// O_DIRECT) leaves an empty file behind on some kernels.
+Result<bool> make_direct(int fd, const std::string& where, const std::string& directory) {
+  const FileSystem system = file_system_of(fd);
+  const int flags = ::fcntl(fd, F_GETFL);
+  const auto buffered = [&](const char* why) {
+    warn_once(
+        fmt::format("{}: {} {}; reads and writes go through the page cache, which costs "
+                    "memory and processor time",
+                    directory, system.name, why));
+    return false;
+  };
+  if (flags < 0) return fail(Error(Errc::io, "read file flags").on(where).because_errno(errno));
+  if (system.in_memory) return buffered("keeps files in memory and has no direct I/O");
+  if (::fcntl(fd, F_SETFL, flags | O_DIRECT) != 0) return buffered("has no direct I/O");
+  const std::unique_ptr<void, decltype(&std::free)> block(
+      std::aligned_alloc(io_alignment, io_alignment), &std::free);
+  const auto got = retry_interrupted([&] { return ::pread(fd, block.get(), io_alignment, 0); });
+  if (got >= 0) return true;
+  if (errno != EINVAL && errno != EOPNOTSUPP)
+    return fail(Error(Errc::io, "read the first block").on(where).because_errno(errno));
+  if (::fcntl(fd, F_SETFL, flags) != 0)
+    return fail(Error(Errc::io, "switch direct I/O off").on(where).because_errno(errno));
+  return buffered("accepts O_DIRECT but refuses direct reads");
+}
+
+}  // namespace
+
+Result<File> File::create_scratch(const std::string& directory, std::uint64_t bytes) {
+  FATHOM_ASSIGN(const UniqueFd parent, open_directory("create a scratch file", directory));
+  File file;
+  FATHOM_ASSIGN(file.fd_, open_nameless(parent.get(), directory));
+  FATHOM_CHECK(allocate(file.fd(), directory, bytes));
+  FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), directory, directory));
+  file.size_ = bytes;
+  file.path_ = directory + " (scratch)";
+  return file;
+}
+
+Result<File> File::create(const std::string& path, std::uint64_t bytes) {
+  const char* tried = "create a file";
+  const auto slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "."
+                                : slash == 0               ? "/"
+                                                           : path.substr(0, slash);
+  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  if (name.empty() || name == "." || name == ".." || name.find('\0') != std::string::npos)
+    return fail(Error(Errc::bad_config, tried).on(path).because("it does not name a file"));
+  FATHOM_ASSIGN(const UniqueFd parent, open_directory(tried, directory));
+  struct stat info{};
+  if (::fstat(parent.get(), &info) == 0 && (info.st_mode & S_IWOTH) != 0 &&
+      (info.st_mode & S_ISVTX) == 0)
+    warn_once(directory + " can be written by everybody: others can replace the files in it");
+  File file;
+  file.fd_ = UniqueFd(retry_interrupted([&] {
+    return ::openat(parent.get(), name.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC,
+                    0600);
+  }));
+  if (!file.fd_) return fail(open_error(tried, path, errno));
+  auto finish = [&]() -> Result<void> {
+    FATHOM_CHECK(allocate(file.fd(), path, bytes));
+    FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), path, directory_of(path)));
+    return {};
+  };
+  if (auto finished = finish(); !finished) {
+    ::unlinkat(parent.get(), name.c_str(), 0);
+    return fail(std::move(finished).error());
+  }
+  file.size_ = bytes;
+  file.path_ = path;
+  return file;
+}
+
+Result<File> File::open_read(const std::string& path) {
+  const char* tried = "open a file";
+  if (path.find('\0') != std::string::npos)
+    return fail(Error(Errc::bad_config, tried).on(path.c_str()).because("the path holds NUL"));
+  File file;
+  // O_NONBLOCK: a FIFO must be refused below, not waited for. It has no effect on regular files,
+  // but engines would report -EAGAIN for it, so it is cleared again.
+  file.fd_ = UniqueFd(retry_interrupted(
+      [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); }));
+  if (!file.fd_) return fail(open_error(tried, path, errno));
+  struct stat info{};
+  if (::fstat(file.fd(), &info) != 0)
+    return fail(Error(Errc::io, tried).on(path).because_errno(errno));
+  if (!S_ISREG(info.st_mode))
+    return fail(Error(Errc::bad_input, tried).on(path).because("it is not a regular file"));
+  if (::fcntl(file.fd(), F_SETFL, ::fcntl(file.fd(), F_GETFL) & ~O_NONBLOCK) != 0)
+    return fail(Error(Errc::io, tried).on(path).because_errno(errno));
+  FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), path, directory_of(path)));
+  file.size_ = static_cast<std::uint64_t>(info.st_size);
+  file.path_ = path;
+  return file;
+}
+
+}  // namespace fathom::aio

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// UringBackend: io_uring on the best flags that the kernel takes.
+//
+// Purpose      One ring per queue. A poll on an eventfd lives in the ring, so that one wait serves
+//              completions and wake-ups alike.
+// Threads      See backend.hpp. The ring is created disabled and enabled by start(), because a ring
+//              with a single issuer belongs to the thread that enables it.
+#pragma once
+
+#include <memory>
+
+#include "aio/backend.hpp"
+
+namespace fathom::aio {
+
+// Errors: unsupported, with the sysctl or the seccomp filter that refuses it.
+Result<std::unique_ptr<Backend>> make_uring_backend(unsigned in_flight);
+
+}  // namespace fathom::aio

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/checkpoint.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/text_file.hpp"
+#include "engine/checkpoint_format.hpp"
+
+namespace fathom::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::string manifest_hash(std::string_view body) {
+  return fmt::format("{:016x}", XXH3_64bits_withSeed(body.data(), body.size(), checkpoint_version));
+}
+
+Error damaged(const std::string& path, std::string_view why) {
+  return Error(Errc::corrupt, "read a checkpoint")
+      .on(path)
+      .because(why)
+      .remedy("use another checkpoint; this one was changed or damaged after it was written");
+}
+
+}  // namespace
+
+std::string sealed(const json& manifest) {
+  std::string body = manifest.dump(1) + "\n";
+  return body + manifest_hash(body) + "\n";
+}
+
+Result<json> unsealed(std::string_view text, const std::string& path) {
+  constexpr std::size_t seal_bytes = 17;  // 16 hexadecimal digits and a newline
+  if (text.size() <= seal_bytes) return fail(damaged(path, "it is too short"));
+  const std::string_view body = text.substr(0, text.size() - seal_bytes);
+  if (text.substr(body.size(), 16) != manifest_hash(body))
+    return fail(damaged(path, "its last line is not the hash of the rest"));
+  json manifest = json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (manifest.is_discarded() || !manifest.is_object())
+    return fail(damaged(path, "it is not JSON"));
+  return manifest;
+}
+
+bool Checkpoint::exists(const std::string& directory) {
+  return fs::exists(fs::path(directory) / latest_file_name);
+}
+
+Result<Checkpoint> Checkpoint::open(const std::string& path) {
+  fs::path step = path;
+  if (!fs::exists(step / manifest_file_name)) {
+    auto latest = read_text_file((step / latest_file_name).string());
+    if (!latest)
+      return fail(Error(Errc::not_found, "open a checkpoint")
+                      .on(path)
+                      .because("it has neither manifest.json nor a file named latest")
+                      .remedy("give the --out directory of a training run"));
+    while (!latest->empty() && latest->back() == '\n') latest->pop_back();
+    if (latest->empty() || latest->find('/') != std::string::npos)
+      return fail(damaged((step / latest_file_name).string(), "it does not name a step directory"));
+    step /= *latest;
+  }
+  Checkpoint checkpoint;
+  checkpoint.path_ = step.string();
+  const std::string manifest_path = (step / manifest_file_name).string();
+  FATHOM_ASSIGN(const std::string text, read_text_file(manifest_path));
+  FATHOM_ASSIGN(const json manifest, unsealed(text, manifest_path));
+  // The seal proves that Fathom wrote it; what is left to catch is another version.
+  try {
+    if (manifest.at("format") != checkpoint_magic || manifest.at("version") != checkpoint_version)
+      return fail(Error(Errc::unsupported, "open a checkpoint")
+                      .on(manifest_path)
+                      .because("its format or version is not this program's")
+                      .remedy("use the Fathom version that wrote it"));
+    const json& progress = manifest.at("progress");
+    checkpoint.progress_ = {progress.at("step"), progress.at("updates"), progress.at("tokens"),
+                            progress.at("next_window"), progress.at("seed")};
+    checkpoint.config_ = manifest.at("config");
+    for (const json& unit : manifest.at("units")) {
+      Unit read{unit.at("name"), unit.at("elements"), {}};
+      for (const json& parameter : unit.at("parameters"))
+        read.parameters.push_back(
+            {parameter.at("name"), parameter.at("shape"), parameter.at("offset")});
+      checkpoint.units_.push_back(std::move(read));
+    }
+    for (const json& chunk : manifest.at("chunks")) {
+      Chunk read{chunk.at("unit"), chunk.at("first"), chunk.at("elements"), {}};
+      for (const json& section : chunk.at("sections")) {
+        Section made{section.at("name"), section.at("offset"), section.at("bytes"), {}};
+        for (const json& hash : section.at("xxh3"))
+          made.hashes.push_back(std::stoull(hash.get<std::string>(), nullptr, 16));
+        read.sections.push_back(std::move(made));
+      }
+      checkpoint.chunks_.push_back(std::move(read));
+    }
+    checkpoint.state_path_ = (step / manifest.at("state_file").get<std::string>()).string();
+    checkpoint.fd_ = UniqueFd(::open(checkpoint.state_path_.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!checkpoint.fd_)
+      return fail(Error(Errc::io, "open a checkpoint")
+                      .on(checkpoint.state_path_)
+                      .because_errno(errno)
+                      .remedy("restore the file beside its manifest"));
+    struct stat info{};
+    ::fstat(checkpoint.fd_.get(), &info);
+    const auto wanted = manifest.at("state_bytes").get<std::uint64_t>();
+    if (static_cast<std::uint64_t>(info.st_size) != wanted)
+      return fail(
+          damaged(checkpoint.state_path_,
+                  fmt::format("it has {} bytes, its manifest says {}", info.st_size, wanted)));
+  } catch (const std::exception& exception) {
+    return fail(damaged(manifest_path, exception.what()));
+  }
+  return checkpoint;
+}
+
+Result<std::vector<std::byte>> Checkpoint::read(const Chunk& chunk, const Section& section) const {
+  std::vector<std::byte> bytes(section.bytes);
+  for (std::uint64_t at = 0; at < section.bytes;) {
+    const ssize_t got = ::pread(fd_.get(), bytes.data() + at, section.bytes - at,
+                                static_cast<off_t>(section.offset + at));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0)
+      return fail(Error(Errc::io, "read a checkpoint")
+                      .on(fmt::format("{} at offset {}", state_path_, section.offset + at))
+                      .because_errno(got < 0 ? errno : EIO)
+                      .remedy("check the disk"));
+    at += static_cast<std::uint64_t>(got);
+  }
+  for (std::uint64_t at = 0, block = 0; at < section.bytes; at += checkpoint_block_bytes, ++block) {
+    const std::uint64_t count = std::min(checkpoint_block_bytes, section.bytes - at);
+    if (XXH3_64bits_withSeed(bytes.data() + at, count, section.offset + at) !=
+        section.hashes.at(block))
+      return fail(damaged(
+          state_path_,
+          fmt::format("unit {}, section {}, {} bytes at offset {} are not what was written",
+                      units_.at(chunk.unit).name, section.name, count, section.offset + at)));
+  }
+  return bytes;
+}
+
+SectionReader::SectionReader(const Checkpoint& checkpoint, std::string section)
+    : checkpoint_(checkpoint), section_(std::move(section)) {}
+
+bool SectionReader::present() const {
+  for (const Checkpoint::Section& section : checkpoint_.chunks().front().sections)
+    if (section.name == section_) return true;
+  return false;
+}
+
+Result<void> SectionReader::read(std::uint32_t unit, std::uint64_t first, std::span<std::byte> out,
+                                 std::uint64_t element_bytes) {
+  while (!out.empty()) {
+    if (held_ == nullptr || held_->unit != unit || first < held_->first ||
+        first >= held_->first + held_->elements) {
+      held_ = nullptr;
+      for (const Checkpoint::Chunk& chunk : checkpoint_.chunks())
+        if (chunk.unit == unit && first >= chunk.first && first < chunk.first + chunk.elements)
+          held_ = &chunk;
+      if (held_ == nullptr)
+        return fail(damaged(checkpoint_.state_path(),
+                            fmt::format("unit {} has no element {}", unit, first)));
+      for (const Checkpoint::Section& section : held_->sections)
+        if (section.name == section_) {
+          FATHOM_ASSIGN(bytes_, checkpoint_.read(*held_, section));
+        }
+    }
+    const std::uint64_t at = (first - held_->first) * element_bytes;
+    const std::uint64_t count = std::min<std::uint64_t>(out.size(), bytes_.size() - at);
+    std::memcpy(out.data(), bytes_.data() + at, count);
+    out = out.subspan(count);
+    first += count / element_bytes;
+  }
+  return {};
+}
+
+Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence) {
+  const Plan& plan = residence.plan();
+  const auto mismatch = [&](std::string why) {
+    return fail(Error(Errc::bad_input, "resume from a checkpoint")
+                    .on(checkpoint.path())
+                    .because(why)
+                    .remedy("resume with the model and precision that the run was started with"));
+  };
+  if (checkpoint.units().size() != plan.units.size())
+    return mismatch("it holds a model with another number of units");
+  for (std::size_t u = 0; u < plan.units.size(); ++u)
+    if (checkpoint.units()[u].elements != plan.units[u].flat.elements)
+      return mismatch(fmt::format("its unit {} has another size", checkpoint.units()[u].name));
+  std::vector<SectionReader> readers;
+  for (const swap::Section section : swap::all_sections) {
+    readers.emplace_back(checkpoint, swap::to_string(section));
+    if (readers.back().present() != (plan.layout.sections().of(section) != 0))
+      return mismatch("it was trained in another precision");
+  }
+  for (swap::ChunkId c = 0; c < plan.chunks.size(); ++c) {
+    const swap::Chunk& chunk = plan.layout.chunk(c);
+    FATHOM_ASSIGN(const ChunkView view, residence.visit(c, /*read=*/false));
+    std::byte* address[] = {view.weights, reinterpret_cast<std::byte*>(view.low),
+                            reinterpret_cast<std::byte*>(view.m),
+                            reinterpret_cast<std::byte*>(view.v)};
+    for (const swap::Section section : swap::all_sections) {
+      const std::uint64_t width = plan.layout.sections().of(section);
+      if (width == 0) continue;
+      FATHOM_CHECK(readers[swap::index(section)].read(
+          chunk.unit, chunk.first, {address[swap::index(section)], chunk.elements * width}, width));
+    }
+    FATHOM_CHECK(residence.store_chunk(c));
+  }
+  return {};
+}
+
+}  // namespace fathom::engine

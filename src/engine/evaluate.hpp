@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// evaluate: the loss of a text, or the logits of given tokens.
+//
+// Threads      One call at a time.
+// Units        Loss in nats per prediction.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/inference_setup.hpp"
+
+namespace fathom::engine {
+
+struct EvaluateOptions : InferenceOptions {
+  std::string data;  // text, .jsonl, .bin or a directory …
+  std::optional<std::uint64_t> seq_len;
+  bool wide_data = false;
+  std::string input_ids, logits_out;  // … or safetensors in and, optionally, out
+};
+
+// {"loss","perplexity","tokens","seconds","sweeps","bytes"}. With input_ids, `loss` is next-token
+// over the positions whose token and next token are not padding.
+Result<nlohmann::json> evaluate(const EvaluateOptions& options);
+
+}  // namespace fathom::engine

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/generate.hpp"
+
+#include <algorithm>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <fmt/format.h>
+
+#include "base/clock.hpp"
+#include "engine/plan/render.hpp"
+#include "engine/sampler.hpp"
+
+namespace fathom::engine {
+namespace {
+
+constexpr std::size_t rows_at_once = 8;
+
+// One padded batch of prompts and what has become of them.
+class Batch {
+ public:
+  Batch(const GenerateOptions& options, InferenceSetup& setup, const models::Tokenizer& tokenizer,
+        std::span<const std::vector<std::int64_t>> prompts, std::size_t first_index,
+        const TextSink& sink)
+      : options_(options),
+        setup_(setup),
+        tokenizer_(tokenizer),
+        prompts_(prompts),
+        first_(first_index),
+        sink_(sink) {
+    for (const auto& prompt : prompts) longest_ = std::max(longest_, prompt.size());
+    for (const auto& prompt : prompts) {
+      padded_ |= prompt.size() != longest_;
+      rows_.push_back({});
+      rows_.back().prompt_tokens = prompt.size();
+      const std::vector<models::TokenId> context(prompt.begin(), prompt.end());
+      streams_.emplace_back(tokenizer, context);
+    }
+    ended_.assign(prompts.size(), false);
+  }
+
+  Result<std::vector<Generation>> run() {
+    const double begin = now_seconds();
+    const std::uint64_t sweeps = setup_.executor().sweeps();
+    const StepBytes bytes = setup_.executor().bytes();
+    std::vector<SweepBatch> batch(1);
+    batch[0].caches = setup_.make_caches(prompts_.size());
+    at::Tensor mask = prompt_mask();
+    batch[0].context = prompt_context(mask);
+    for (std::uint64_t made = 0; made < options_.max_new_tokens && !all_ended(); ++made) {
+      std::vector<std::int64_t> chosen;
+      const bool last = made + 1 == options_.max_new_tokens;
+      FATHOM_CHECK(setup_.executor().sweep(
+          batch, !last,
+          [&](std::size_t, const models::Head& head, std::span<const at::Tensor> parameters,
+              const at::Tensor& hidden) -> Result<void> {
+            const at::Tensor logits =
+                head.logits(parameters, hidden.select(1, hidden.size(1) - 1).contiguous())
+                    .to(c10::ScalarType::Float)
+                    .contiguous();
+            chosen = choose(logits, made);
+            return {};
+          }));
+      take(chosen);
+      mask = extend(mask);
+      batch[0].context = next_context(chosen, mask);
+    }
+    for (std::size_t r = 0; r < rows_.size(); ++r) {
+      Generation& row = rows_[r];
+      const std::string rest = streams_[r].finish();
+      if (sink_) sink_(first_ + r, rest);
+      row.text += rest;
+      row.seconds = now_seconds() - begin;
+      row.sweeps = setup_.executor().sweeps() - sweeps;
+      row.bytes.nvme_read = setup_.executor().bytes().nvme_read - bytes.nvme_read;
+    }
+    return std::move(rows_);
+  }
+
+ private:
+  static at::TensorOptions long_type() { return at::TensorOptions().dtype(c10::ScalarType::Long); }
+  std::int64_t count() const { return static_cast<std::int64_t>(prompts_.size()); }
+
+  at::Tensor prompt_mask() const {
+    const auto columns = static_cast<std::int64_t>(longest_);
+    at::Tensor mask = at::empty({count(), columns}, long_type());
+    auto* out = static_cast<std::int64_t*>(mask.data_ptr());
+    for (const auto& prompt : prompts_)
+      for (std::size_t c = 0; c < longest_; ++c) *out++ = c >= longest_ - prompt.size();
+    return mask;
+  }
+
+  at::Tensor extend(const at::Tensor& mask) const {
+    at::Tensor longer = at::full({count(), mask.size(1) + 1}, 1, long_type());
+    longer.narrow(1, 0, mask.size(1)).copy_(mask);
+    return longer;
+  }
+
+  models::BatchContext prompt_context(const at::Tensor& mask) const {
+    const auto columns = static_cast<std::int64_t>(longest_);
+    models::BatchContext context{.input_ids = at::full({count(), columns}, 0, long_type()),
+                                 .positions = positions_of(mask),
+                                 .mask = {}};
+    auto* ids = static_cast<std::int64_t*>(context.input_ids.data_ptr());
+    for (std::size_t r = 0; r < prompts_.size(); ++r)
+      std::copy(prompts_[r].begin(), prompts_[r].end(),
+                ids + (r + 1) * longest_ - prompts_[r].size());
+    if (padded_) context.mask = additive_mask(mask, columns, setup_.compute());
+    return context;
+  }
+
+  models::BatchContext next_context(const std::vector<std::int64_t>& chosen,
+                                    const at::Tensor& mask) const {
+    models::BatchContext context{
+        .input_ids = at::empty({count(), 1}, long_type()),
+        .positions = positions_of(mask).narrow(1, mask.size(1) - 1, 1).contiguous(),
+        .mask = {}};
+    std::copy(chosen.begin(), chosen.end(),
+              static_cast<std::int64_t*>(context.input_ids.data_ptr()));
+    if (padded_) context.mask = additive_mask(mask, 1, setup_.compute());
+    return context;
+  }
+
+  std::vector<std::int64_t> choose(const at::Tensor& logits, std::uint64_t position) const {
+    const auto vocabulary = static_cast<std::size_t>(logits.size(1));
+    std::vector<std::int64_t> chosen;
+    for (std::size_t r = 0; r < rows_.size(); ++r) {
+      const std::span<const float> row(
+          static_cast<const float*>(logits.data_ptr()) + r * vocabulary, vocabulary);
+      chosen.push_back(sample(row, {options_.temperature, options_.top_k, options_.top_p},
+                              options_.seed, first_ + r, position));
+    }
+    return chosen;
+  }
+
+  void take(const std::vector<std::int64_t>& chosen) {
+    const auto& eos = setup_.spec().eos_tokens;
+    for (std::size_t r = 0; r < rows_.size(); ++r) {
+      if (ended_[r]) continue;
+      if (!options_.ignore_eos && std::find(eos.begin(), eos.end(), chosen[r]) != eos.end()) {
+        ended_[r] = true;
+        continue;
+      }
+      rows_[r].ids.push_back(chosen[r]);
+      const std::string text = streams_[r].push(static_cast<models::TokenId>(chosen[r]));
+      if (sink_ && !text.empty()) sink_(first_ + r, text);
+      rows_[r].text += text;
+    }
+  }
+
+  bool all_ended() const { return std::find(ended_.begin(), ended_.end(), false) == ended_.end(); }
+
+  const GenerateOptions& options_;
+  InferenceSetup& setup_;
+  const models::Tokenizer& tokenizer_;
+  std::span<const std::vector<std::int64_t>> prompts_;
+  std::size_t first_;
+  const TextSink& sink_;
+  std::size_t longest_ = 0;
+  bool padded_ = false;
+  std::vector<Generation> rows_;
+  std::vector<models::StreamDecoder> streams_;
+  std::vector<bool> ended_;
+};
+
+Result<std::vector<std::vector<std::int64_t>>> tokenise(const GenerateOptions& options,
+                                                        const models::Tokenizer& tokenizer,
+                                                        const models::ModelSpec& spec) {
+  std::vector<std::vector<std::int64_t>> prompts = options.prompt_ids;
+  for (const std::string& text : options.prompts) {
+    const auto ids = tokenizer.encode(text, /*add_special=*/true);
+    prompts.emplace_back(ids.begin(), ids.end());
+  }
+  if (prompts.empty())
+    return fail(Error(Errc::bad_config, "generate")
+                    .because("there is no prompt")
+                    .remedy("add --prompt TEXT"));
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const auto bad = [&](std::string why, const char* remedy) {
+      return fail(Error(Errc::bad_input, "generate")
+                      .on(fmt::format("prompt {}", i))
+                      .because(why)
+                      .remedy(remedy));
+    };
+    // Without a single token there is nothing to predict from; a model with a start token has one.
+    if (prompts[i].empty() && spec.bos_token) prompts[i].push_back(*spec.bos_token);
+    if (prompts[i].empty()) return bad("it has no tokens", "give at least one character");
+    for (const std::int64_t id : prompts[i])
+      if (id < 0 || static_cast<std::uint64_t>(id) >= spec.vocabulary)
+        return bad(fmt::format("token {} is not below the vocabulary's {}", id, spec.vocabulary),
+                   "use this model's tokenizer");
+    if (prompts[i].size() + options.max_new_tokens > spec.max_positions)
+      return bad(fmt::format("{} tokens and {} new ones are more than the model's {} positions",
+                             prompts[i].size(), options.max_new_tokens, spec.max_positions),
+                 "lower --max-new-tokens or shorten the prompt");
+  }
+  return prompts;
+}
+
+}  // namespace
+
+nlohmann::json generation_json(const Generation& g) {
+  return {{"text", g.text},       {"ids", g.ids},       {"prompt_tokens", g.prompt_tokens},
+          {"seconds", g.seconds}, {"sweeps", g.sweeps}, {"bytes", bytes_json(g.bytes)}};
+}
+
+Result<std::vector<Generation>> generate(const GenerateOptions& options, const TextSink& sink) {
+  FATHOM_ASSIGN(const std::unique_ptr<InferenceSetup> setup, InferenceSetup::read(options));
+  FATHOM_ASSIGN(const models::Tokenizer tokenizer, models::Tokenizer::load(options.model));
+  FATHOM_ASSIGN(const auto prompts, tokenise(options, tokenizer, setup->spec()));
+  std::size_t longest = 0;
+  for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
+  FATHOM_CHECK(setup->open({.rows = std::min(prompts.size(), rows_at_once),
+                            .batches = 1,
+                            .length = longest,
+                            .capacity = longest + options.max_new_tokens}));
+  std::vector<Generation> results;
+  for (std::size_t at = 0; at < prompts.size(); at += rows_at_once) {
+    const std::span<const std::vector<std::int64_t>> group(
+        prompts.data() + at, std::min(rows_at_once, prompts.size() - at));
+    FATHOM_ASSIGN(std::vector<Generation> made,
+                  Batch(options, *setup, tokenizer, group, at, sink).run());
+    std::move(made.begin(), made.end(), std::back_inserter(results));
+  }
+  FATHOM_CHECK(setup->finish());
+  return results;
+}
+
+}  // namespace fathom::engine

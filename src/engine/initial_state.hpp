@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Initial state: the values of step 0, streamed into a Residence chunk by chunk.
+//
+// Purpose      From a Hugging Face directory's safetensors, or random by seed. No tensor is ever
+// whole in
+//              memory: a tile of it is read, widened to fp32, split into the chunk's sections.
+//              Optimizer states begin at zero.
+// Threads      One thread; the residence must not be running a program.
+// Errors       A tensor that is missing, has another shape or a dtype that is no float names
+// itself.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "engine/residence.hpp"
+#include "models/safetensors.hpp"
+
+namespace fathom::engine {
+
+// Gives `out.size()` elements of a parameter, from element `first` on, as fp32.
+using ParameterSource = std::function<Result<void>(const models::ParameterSpec& parameter,
+                                                   std::uint64_t first, std::span<float> out)>;
+
+ParameterSource random_source(std::uint64_t seed);
+
+// Borrows the reader. Fails at once when a parameter of `spec` is missing or has another shape.
+Result<ParameterSource> safetensors_source(const models::SafetensorsReader& reader,
+                                           const models::ModelSpec& spec);
+
+// Fills every chunk of the residence. `weight_is_fp16`: 16-bit W holds fp16 instead of bf16
+// (inference).
+Result<void> fill_residence(Residence& residence, const ParameterSource& source,
+                            bool weight_is_fp16, ThreadPool& pool);
+
+}  // namespace fathom::engine

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/plan/plan.hpp"
+
+#include <numeric>
+
+namespace fathom::engine {
+
+const char* to_string(BufferKind kind) {
+  switch (kind) {
+    case BufferKind::pinned_weights:
+      return "weights held in host memory";
+    case BufferKind::pinned_states:
+      return "optimizer states held in host memory";
+    case BufferKind::landing:
+      return "landing slots";
+    case BufferKind::widened:
+      return "fp32 copies of landed weights";
+    case BufferKind::ring:
+      return "optimizer-state ring";
+    case BufferKind::accumulator:
+      return "gradient accumulators";
+    case BufferKind::gradient:
+      return "gradients at rest";
+    case BufferKind::block_input:
+      return "block inputs";
+  }
+  return "?";
+}
+
+const char* to_string(ComputeType type) {
+  switch (type) {
+    case ComputeType::fp32:
+      return "fp32";
+    case ComputeType::bf16:
+      return "bf16";
+    case ComputeType::fp16:
+      return "fp16";
+  }
+  return "?";
+}
+
+std::uint64_t Plan::bytes_on_nvme() const {
+  const auto files = layout.file_bytes();
+  return std::accumulate(files.begin(), files.end(), std::uint64_t{0});
+}
+
+std::uint64_t Plan::bytes_of(BufferKind kind) const {
+  std::uint64_t sum = 0;
+  for (const Buffer& buffer : buffers)
+    if (buffer.kind == kind) sum += buffer.bytes;
+  return sum;
+}
+
+std::uint64_t Plan::pinned_bytes(swap::SectionMask set) const {
+  std::uint64_t sum = 0;
+  for (swap::ChunkId c = 0; c < chunks.size(); ++c)
+    for (const swap::Section section : swap::all_sections) {
+      if (!swap::has(set, section)) continue;
+      const bool streamed = section == swap::Section::W
+                                ? units[layout.chunk(c).unit].weights_on_nvme
+                                : swap::has(chunks[c].streamed, section);
+      if (!streamed) sum += layout.payload_bytes(c, section);
+    }
+  return sum;
+}
+
+}  // namespace fathom::engine

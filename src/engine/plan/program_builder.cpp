@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/plan/program_builder.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.hpp"
+
+namespace fathom::engine {
+
+using swap::ChunkId;
+using swap::Dependency;
+using swap::SectionMask;
+
+ProgramBuilder::ProgramBuilder(const Plan& plan, std::vector<BufferId> landing,
+                               std::vector<BufferId> ring, std::vector<BufferId> widened)
+    : plan_(plan),
+      landing_buffers_(std::move(landing)),
+      ring_buffers_(std::move(ring)),
+      widened_(std::move(widened)) {}
+
+void ProgramBuilder::reset() {
+  const auto slots = [](const std::vector<BufferId>& buffers) {
+    std::vector<Slot> made(buffers.size());
+    for (std::size_t i = 0; i < buffers.size(); ++i) made[i].buffer = buffers[i];
+    return made;
+  };
+  landing_ = slots(landing_buffers_);
+  ring_ = slots(ring_buffers_);
+  next_ring_ = 0;
+  clock_ = 0;
+  weight_files_.assign(plan_.chunks.size(), {});
+  state_files_.assign(plan_.chunks.size(), {});
+  program_ = {};
+}
+
+// Closes the cycle: what came first in this pass waits for what came last in the pass before.
+StepProgram ProgramBuilder::finish() {
+  for (auto* slots : {&landing_, &ring_})
+    for (const Slot& slot : *slots)
+      for (const OpId first : slot.first_fetches)
+        for (const OpId last : slot.holders) program_.ops[first].after.push_back({last, 1});
+  for (auto* files : {&weight_files_, &state_files_})
+    for (const FileState& file : *files)
+      if (file.last_write >= 0)
+        for (const OpId read : file.early_reads)
+          program_.ops[read].after.push_back({static_cast<OpId>(file.last_write), 1});
+  return std::move(program_);
+}
+
+double ProgramBuilder::tokens() const {
+  const PlanInput& input = plan_.input;
+  return static_cast<double>(input.micro_batch * input.accumulation * input.length);
+}
+
+OpId ProgramBuilder::add(Op op) {
+  program_.ops.push_back(std::move(op));
+  return static_cast<OpId>(program_.ops.size() - 1);
+}
+
+ProgramBuilder::FileState& ProgramBuilder::file_state(ChunkId chunk, bool weights) {
+  return weights ? weight_files_[chunk] : state_files_[chunk];
+}
+
+OpId ProgramBuilder::fetch(std::uint32_t unit, ChunkId chunk, SectionMask sections, Slot& slot,
+                           BufferKind kind, std::vector<Dependency> after) {
+  Op op{.kind = OpKind::fetch,
+        .resource = Resource::nvme_read,
+        .unit = unit,
+        .chunk = chunk,
+        .sections = sections,
+        .bytes = plan_.layout.payload_bytes(chunk, sections),
+        .after = std::move(after)};
+  (kind == BufferKind::landing ? op.weights : op.states) = slot.buffer;
+  FileState& file = file_state(chunk, kind == BufferKind::landing);
+  if (file.last_write >= 0) op.after.push_back({static_cast<OpId>(file.last_write), 0});
+  const OpId id = add(std::move(op));
+  if (file.last_write < 0) file.early_reads.push_back(id);
+  return id;
+}
+
+std::vector<OpId> ProgramBuilder::fetch_weights(std::uint32_t unit, Slot& slot) {
+  std::vector<Dependency> after;
+  for (const OpId holder : slot.holders) after.push_back({holder, 0});
+  std::vector<OpId> fetches;
+  for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c)
+    fetches.push_back(fetch(unit, c, swap::weights_mask, slot, BufferKind::landing, after));
+  if (!slot.refilled) slot.first_fetches = fetches;
+  slot.refilled = true;
+  slot.holders = fetches;
+  slot.unit = unit;
+  return fetches;
+}
+
+// The unit's W: where it is pinned, still landed, or about to land in the least recently used slot.
+// `also_hold`: keep what was acquired last (a tied head needs two units at once).
+ProgramBuilder::Landed ProgramBuilder::acquire(std::uint32_t unit, bool also_hold) {
+  const UnitPlan& up = plan_.units[unit];
+  if (!up.weights_on_nvme) return {up.pinned_weights, nullptr, {}};
+  for (Slot& slot : landing_)
+    if (slot.unit == unit) {
+      slot.last_use = ++clock_;
+      return {slot.buffer, &slot, {}};
+    }
+  Slot* oldest = nullptr;
+  for (Slot& slot : landing_) {
+    if (also_hold && slot.last_use == clock_ && clock_ != 0) continue;
+    if (oldest == nullptr || slot.last_use < oldest->last_use) oldest = &slot;
+  }
+  FATHOM_ASSERT(oldest != nullptr, "a plan that streams weights has landing slots");
+  oldest->last_use = ++clock_;
+  return {oldest->buffer, oldest, fetch_weights(unit, *oldest)};
+}
+
+void ProgramBuilder::use(const Landed& landed, OpId op) {
+  if (landed.slot != nullptr) landed.slot->holders.push_back(op);
+  for (const OpId fetched : landed.fetches) program_.ops[op].after.push_back({fetched, 0});
+}
+
+// Updates every chunk of the unit: states come through the ring, W lies in `landed`.
+void ProgramBuilder::update_unit(std::uint32_t unit, Landed& landed, std::int64_t after) {
+  for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c) {
+    const SectionMask streamed = plan_.chunks[c].streamed;
+    Slot* slot = nullptr;
+    std::int64_t fetched = -1;
+    if (streamed != 0) {
+      slot = &ring_[next_ring_++ % ring_.size()];
+      std::vector<Dependency> free;
+      for (const OpId holder : slot->holders) free.push_back({holder, 0});
+      fetched = fetch(unit, c, streamed, *slot, BufferKind::ring, std::move(free));
+      if (!slot->refilled) slot->first_fetches = {static_cast<OpId>(fetched)};
+      slot->refilled = true;
+    }
+    Op op{.kind = OpKind::update,
+          .unit = unit,
+          .chunk = c,
+          .sections = plan_.layout.sections().present(),
+          .weights = landed.buffer,
+          .states = slot != nullptr ? slot->buffer : no_buffer,
+          .elements = static_cast<double>(plan_.layout.chunk(c).elements)};
+    if (fetched >= 0) op.after.push_back({static_cast<OpId>(fetched), 0});
+    if (after >= 0) op.after.push_back({static_cast<OpId>(after), 0});
+    const OpId updated = add(std::move(op));
+    use(landed, updated);
+    if (slot != nullptr) {
+      const OpId written = add({.kind = OpKind::write,
+                                .resource = Resource::nvme_write,
+                                .unit = unit,
+                                .chunk = c,
+                                .sections = streamed,
+                                .states = slot->buffer,
+                                .bytes = plan_.layout.payload_bytes(c, streamed),
+                                .after = {{updated, 0}}});
+      slot->holders = {written};
+      state_files_[c].last_write = written;
+    }
+    if (landed.slot != nullptr) {
+      const OpId written = add({.kind = OpKind::write,
+                                .resource = Resource::nvme_write,
+                                .unit = unit,
+                                .chunk = c,
+                                .sections = swap::weights_mask,
+                                .weights = landed.buffer,
+                                .bytes = plan_.layout.payload_bytes(c, swap::weights_mask),
+                                .after = {{updated, 0}}});
+      landed.slot->holders.push_back(written);
+      weight_files_[c].last_write = written;
+    }
+  }
+}
+
+OpId ProgramBuilder::land(std::uint32_t unit, const Landed& landed, BufferId widened) {
+  const OpId id = add({.kind = OpKind::land,
+                       .unit = unit,
+                       .weights = landed.buffer,
+                       .widened = widened,
+                       .elements = static_cast<double>(plan_.units[unit].flat.elements)});
+  use(landed, id);
+  return id;
+}
+
+void ProgramBuilder::forward(std::uint32_t unit, bool update_first) {
+  Landed landed = acquire(unit);
+  if (update_first) update_unit(unit, landed, -1);
+  if (widens()) land(unit, landed, widened_[0]);
+  const models::UnitSpec& spec = plan_.input.model.units[unit];
+  const OpId id = add({.kind = OpKind::forward,
+                       .unit = unit,
+                       .weights = landed.buffer,
+                       .widened = widens() ? widened_[0] : no_buffer,
+                       .flops = 2 * static_cast<double>(spec.matmul_elements) * tokens()});
+  // A widened copy frees the landing slot as soon as it is made.
+  if (!widens()) use(landed, id);
+}
+
+// The head runs forward and backward in one operation: its loss is chunked over tokens.
+void ProgramBuilder::head_backward() {
+  const std::uint32_t unit = head();
+  const UnitPlan& up = plan_.units[unit];
+  const bool tied = plan_.input.model.tied_head;
+  const bool updates = up.lazy;
+  Landed landed = acquire(unit);
+  if (updates && pending_) update_unit(unit, landed, -1);
+  Landed embedding;
+  if (tied) embedding = acquire(0, /*also_hold=*/true);
+  BufferId own = no_buffer;
+  if (widens()) {
+    own = widened_[tied ? 1 : 0];
+    land(unit, landed, own);
+    if (tied) land(0, embedding, widened_[0]);
+  }
+  const models::UnitSpec& spec = plan_.input.model.units[unit];
+  const OpId id =
+      add({.kind = OpKind::backward,
+           .unit = unit,
+           .weights = landed.buffer,
+           .tied_weights = tied ? (widens() ? widened_[0] : embedding.buffer) : no_buffer,
+           .widened = own,
+           .flops = 6 * static_cast<double>(spec.matmul_elements) * tokens()});
+  if (!widens()) {
+    use(landed, id);
+    if (tied) use(embedding, id);
+  }
+  reduce(unit);
+  if (!up.lazy) update_unit(unit, landed, id);
+}
+
+void ProgramBuilder::reduce(std::uint32_t unit) {
+  add({.kind = OpKind::reduce,
+       .unit = unit,
+       .elements = static_cast<double>(plan_.units[unit].flat.elements)});
+}
+
+void ProgramBuilder::backward(std::uint32_t unit) {
+  const UnitPlan& up = plan_.units[unit];
+  const models::UnitSpec& spec = plan_.input.model.units[unit];
+  // An embedding's gradient needs no weight: its W is landed only for an update right here.
+  const bool needs_weights = spec.kind != models::UnitKind::embedding;
+  Landed landed;
+  if (needs_weights || !up.lazy) landed = acquire(unit);
+  if (needs_weights && widens()) land(unit, landed, widened_[0]);
+  Op op{.kind = OpKind::backward,
+        .unit = unit,
+        .weights = landed.buffer,
+        .widened = needs_weights && widens() ? widened_[0] : no_buffer,
+        // Recomputed forward, then gradients of inputs and weights.
+        .flops = 6 * static_cast<double>(spec.matmul_elements) * tokens()};
+  if (needs_weights) op.flops += 2 * static_cast<double>(spec.matmul_elements) * tokens();
+  const OpId id = add(std::move(op));
+  if (!widens()) use(landed, id);
+  reduce(unit);
+  if (!up.lazy) update_unit(unit, landed, id);
+}
+
+StepProgram ProgramBuilder::training(bool update_pending) {
+  reset();
+  pending_ = update_pending;
+  for (std::uint32_t u = 0; u < head(); ++u) forward(u, plan_.units[u].lazy && update_pending);
+  head_backward();
+  for (std::uint32_t u = head(); u-- > 0;) backward(u);
+  return finish();
+}
+
+StepProgram ProgramBuilder::flush() {
+  reset();
+  for (std::uint32_t u = 0; u <= head(); ++u) {
+    if (!plan_.units[u].lazy) continue;
+    Landed landed = acquire(u);
+    update_unit(u, landed, -1);
+  }
+  return finish();
+}
+
+StepProgram ProgramBuilder::inference() {
+  reset();
+  for (std::uint32_t u = 0; u < head(); ++u) forward(u, false);
+  const bool tied = plan_.input.model.tied_head;
+  Landed landed = acquire(head());
+  Landed embedding;
+  if (tied) embedding = acquire(0, /*also_hold=*/true);
+  const models::UnitSpec& spec = plan_.input.model.units[head()];
+  const OpId id = add({.kind = OpKind::forward,
+                       .unit = head(),
+                       .weights = landed.buffer,
+                       .tied_weights = embedding.buffer,
+                       .flops = 2 * static_cast<double>(spec.matmul_elements) * tokens()});
+  use(landed, id);
+  if (tied) use(embedding, id);
+  return finish();
+}
+
+}  // namespace fathom::engine

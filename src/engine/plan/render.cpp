@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/plan/render.hpp"
+
+#include <iterator>
+
+#include <fmt/format.h>
+
+#include "base/units.hpp"
+#include "engine/plan/simulator.hpp"
+
+namespace fathom::engine {
+namespace {
+
+using nlohmann::json;
+
+constexpr BufferKind all_kinds[] = {BufferKind::pinned_weights, BufferKind::pinned_states,
+                                    BufferKind::landing,        BufferKind::widened,
+                                    BufferKind::ring,           BufferKind::accumulator,
+                                    BufferKind::gradient,       BufferKind::block_input};
+
+struct Share {
+  std::uint64_t host = 0, nvme = 0;
+};
+
+Share share(const Plan& plan, swap::Section section) {
+  Share sum;
+  sum.host = plan.pinned_bytes(swap::mask(section));
+  for (swap::ChunkId c = 0; c < plan.chunks.size(); ++c)
+    sum.nvme += plan.layout.payload_bytes(c, section);
+  sum.nvme -= sum.host;
+  return sum;
+}
+
+double tokens_per_pass(const PlanInput& input) {
+  return static_cast<double>(input.micro_batch * input.accumulation * input.length);
+}
+
+const char* schedule(const Plan& plan) {
+  if (plan.input.mode == Mode::inference) return "sweeps of the forward pass";
+  return plan.input.lazy
+             ? "lazy: gradient_clipping needs the global norm first, so updates run with the next "
+               "forward"
+             : "eager: no clipping, so a unit is updated as soon as its gradient is complete";
+}
+
+}  // namespace
+
+json bytes_json(const StepBytes& bytes) {
+  return {{"nvme_read", bytes.nvme_read},
+          {"nvme_write", bytes.nvme_write},
+          {"h2d", bytes.h2d},
+          {"d2h", bytes.d2h},
+          {"network", bytes.network}};
+}
+
+json plan_json(const Plan& plan, const std::vector<std::string>& shortfalls) {
+  const PlanInput& input = plan.input;
+  json placement = json::object();
+  for (const swap::Section section : swap::all_sections) {
+    if (input.sections.of(section) == 0) continue;
+    const Share bytes = share(plan, section);
+    placement[swap::to_string(section)] = {{"host_bytes", bytes.host}, {"nvme_bytes", bytes.nvme}};
+  }
+  json memory = json::object();
+  for (const BufferKind kind : all_kinds)
+    if (plan.bytes_of(kind) != 0) memory[to_string(kind)] = plan.bytes_of(kind);
+  memory["working memory of a block"] = plan.activation_bytes;
+  if (input.fixed_bytes != 0) memory["tokens and caches"] = input.fixed_bytes;
+  json units = json::array();
+  for (std::size_t u = 0; u < plan.units.size(); ++u)
+    units.push_back({{"name", input.model.units[u].name},
+                     {"elements", plan.units[u].flat.elements},
+                     {"weights", plan.units[u].weights_on_nvme ? "nvme" : "host"},
+                     {"update", input.mode == Mode::inference ? "none"
+                                : plan.units[u].lazy          ? "lazy"
+                                                              : "eager"}});
+  const Prediction& p = plan.prediction;
+  return {{"parameters", input.model.parameters()},
+          {"mode", input.mode == Mode::train ? "train" : "inference"},
+          {"device", "cpu"},
+          {"compute", to_string(input.compute)},
+          {"schedule", schedule(plan)},
+          {"tokens_per_step", tokens_per_pass(input)},
+          {"seconds", p.seconds},
+          {"lower_bound_seconds", p.lower_bound_seconds},
+          {"bound_by", p.bound_by},
+          {"bytes", bytes_json(p.bytes)},
+          {"peak", {{"host", p.peak_host}, {"device", 0}}},
+          {"host_memory", input.host_memory ? json(*input.host_memory) : json(nullptr)},
+          {"smallest_host_memory", plan.smallest_host_memory},
+          {"store_bytes", plan.bytes_on_nvme()},
+          {"chunk_elements", input.chunk_elements},
+          {"landing_slots", plan.landing_slots},
+          {"ring_slots", plan.ring_slots},
+          {"placement", placement},
+          {"memory", memory},
+          {"rates",
+           {{"nvme_read", input.rates.read},
+            {"nvme_write", input.rates.write},
+            {"duplex", input.rates.duplex},
+            {"flops", input.rates.flops},
+            {"update_elements", input.rates.update}}},
+          {"units", units},
+          {"operations", plan.steady.ops.size()},
+          {"shortfalls", shortfalls}};
+}
+
+std::string plan_text(const Plan& plan, const std::vector<std::string>& shortfalls) {
+  const PlanInput& input = plan.input;
+  const Prediction& p = plan.prediction;
+  const std::uint64_t parameters = input.model.parameters();
+  const bool train = input.mode == Mode::train;
+  std::string text;
+  auto out = std::back_inserter(text);
+  fmt::format_to(out,
+                 "plan      {} of {} parameters, {} on cpu; a {} of {:.0f} tokens: {} predicted, "
+                 "{} at best ({} binds)\n",
+                 input.model.family, format_count(parameters), to_string(input.compute),
+                 train ? "step" : "sweep", tokens_per_pass(input), format_seconds(p.seconds),
+                 format_seconds(p.lower_bound_seconds), p.bound_by);
+  fmt::format_to(out, "schedule  {}\n", schedule(plan));
+  fmt::format_to(out, "placement {:>4} {:>14} {:>14}\n", "", "host", "nvme");
+  for (const swap::Section section : swap::all_sections) {
+    if (input.sections.of(section) == 0) continue;
+    const Share bytes = share(plan, section);
+    fmt::format_to(out, "          {:>4} {:>14} {:>14}\n", swap::to_string(section),
+                   format_bytes(bytes.host), format_bytes(bytes.nvme));
+  }
+  fmt::format_to(out, "memory    {} of {}; the smallest that works is {}\n",
+                 format_bytes(p.peak_host),
+                 input.host_memory ? format_bytes(*input.host_memory) : "no limit",
+                 format_bytes(plan.smallest_host_memory));
+  for (const BufferKind kind : all_kinds)
+    if (plan.bytes_of(kind) != 0)
+      fmt::format_to(
+          out, "          {:>12}  {}{}\n", format_bytes(plan.bytes_of(kind)), to_string(kind),
+          kind == BufferKind::landing ? fmt::format(" ({})", plan.landing_slots)
+          : kind == BufferKind::ring
+              ? fmt::format(" ({} of {} elements)", plan.ring_slots, input.chunk_elements)
+              : "");
+  fmt::format_to(out, "          {:>12}  working memory of a block\n",
+                 format_bytes(plan.activation_bytes));
+  if (input.fixed_bytes != 0)
+    fmt::format_to(out, "          {:>12}  tokens and caches\n", format_bytes(input.fixed_bytes));
+  const double n = static_cast<double>(parameters);
+  fmt::format_to(out,
+                 "bytes     {} read, {} written per {} ({:.1f} + {:.1f} bytes per parameter); the "
+                 "store takes {}\n",
+                 format_bytes(p.bytes.nvme_read), format_bytes(p.bytes.nvme_write),
+                 train ? "step" : "sweep", static_cast<double>(p.bytes.nvme_read) / n,
+                 static_cast<double>(p.bytes.nvme_write) / n, format_bytes(plan.bytes_on_nvme()));
+  fmt::format_to(out, "machine   nvme {} read, {} write; {:.0f} GFLOP/s {}; update {} elements/s\n",
+                 format_rate(input.rates.read), format_rate(input.rates.write),
+                 input.rates.flops / 1e9, to_string(input.compute),
+                 format_count(static_cast<std::uint64_t>(input.rates.update)));
+  for (const std::string& shortfall : shortfalls) fmt::format_to(out, "short     {}\n", shortfall);
+  return text;
+}
+
+}  // namespace fathom::engine

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/residence.hpp"
+
+#include <utility>
+
+namespace fathom::engine {
+
+using swap::ChunkId;
+using swap::Section;
+using swap::SectionMask;
+
+Residence::Residence(const Plan& plan, aio::Arena arena)
+    : plan_(plan),
+      arena_(std::move(arena)),
+      landing_(first_buffer(BufferKind::landing)),
+      ring_(first_buffer(BufferKind::ring)) {}
+
+BufferId Residence::first_buffer(BufferKind kind) const {
+  for (BufferId id = 0; id < plan_.buffers.size(); ++id)
+    if (plan_.buffers[id].kind == kind) return id;
+  return no_buffer;
+}
+
+Result<std::unique_ptr<Residence>> Residence::create(const Plan& plan,
+                                                     const swap::StoreOptions& options,
+                                                     ThreadPool& pool) {
+  // Files first: a full disk is said before any memory is touched.
+  std::unique_ptr<swap::Store> store;
+  if (plan.bytes_on_nvme() != 0) {
+    FATHOM_ASSIGN(store, swap::Store::create_scratch(plan.layout, options, pool));
+  }
+  FATHOM_ASSIGN(aio::Arena arena, aio::Arena::allocate(plan.arena_bytes));
+  auto residence = std::unique_ptr<Residence>(new Residence(plan, std::move(arena)));
+  residence->store_ = std::move(store);
+  return residence;
+}
+
+ChunkView Residence::view(ChunkId id, BufferId weights, BufferId states) const {
+  const swap::Layout& layout = plan_.layout;
+  const swap::Chunk& chunk = layout.chunk(id);
+  const SectionMask present = layout.sections().present();
+  ChunkView view{.elements = chunk.elements};
+  if (weights != no_buffer)
+    view.weights = buffer(weights) + chunk.first * layout.sections().of(Section::W);
+  const ChunkPlan& placed = plan_.chunks[id];
+  const auto all_states = static_cast<SectionMask>(swap::states_mask & present);
+  const auto pinned = static_cast<SectionMask>(all_states & ~placed.streamed);
+  const auto address = [&](Section section) -> std::byte* {
+    if (!swap::has(all_states, section)) return nullptr;
+    if (swap::has(pinned, section))
+      return buffer(placed.pinned_states) + layout.buffer_offset(id, pinned, section);
+    if (states == no_buffer) return nullptr;
+    return buffer(states) + layout.buffer_offset(id, placed.streamed, section);
+  };
+  view.low = reinterpret_cast<std::uint16_t*>(address(Section::lo));
+  view.m = reinterpret_cast<float*>(address(Section::m));
+  view.v = reinterpret_cast<float*>(address(Section::v));
+  return view;
+}
+
+Result<void> Residence::transfer_streamed(ChunkId id, aio::Direction direction) {
+  const swap::Chunk& chunk = plan_.layout.chunk(id);
+  if (plan_.units[chunk.unit].weights_on_nvme)
+    FATHOM_CHECK(store_->transfer_and_wait(
+        {.direction = direction,
+         .chunk = id,
+         .sections = swap::weights_mask,
+         .buffer = buffer(landing_) + chunk.first * plan_.layout.sections().of(Section::W),
+         .priority = aio::Priority::demand}));
+  if (plan_.chunks[id].streamed != 0)
+    FATHOM_CHECK(store_->transfer_and_wait({.direction = direction,
+                                            .chunk = id,
+                                            .sections = plan_.chunks[id].streamed,
+                                            .buffer = buffer(ring_),
+                                            .priority = aio::Priority::demand}));
+  return {};
+}
+
+Result<ChunkView> Residence::visit(ChunkId id, bool read) {
+  if (read) FATHOM_CHECK(transfer_streamed(id, aio::Direction::read));
+  const UnitPlan& unit = plan_.units[plan_.layout.chunk(id).unit];
+  return view(id, unit.weights_on_nvme ? landing_ : unit.pinned_weights, ring_);
+}
+
+Result<void> Residence::store_chunk(ChunkId id) {
+  return transfer_streamed(id, aio::Direction::write);
+}
+
+}  // namespace fathom::engine

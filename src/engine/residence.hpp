@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Residence: the memory and files that a plan decided on, and where each section is in them.
+//
+// Purpose      Allocates the arena and creates the store before step 0, then answers with
+// addresses.
+//              Between programs (loading, checkpoints, export) `visit` brings any chunk's sections
+//              into memory one chunk at a time.
+// Ownership    Owns arena and store. Addresses are valid as long as it lives.
+// Threads      Addresses may be computed from any thread; visit and store_chunk from one at a time,
+// and
+//              never while a program runs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "aio/arena.hpp"
+#include "base/thread_pool.hpp"
+#include "engine/plan/plan.hpp"
+#include "swap/store.hpp"
+
+namespace fathom::engine {
+
+// Where the sections of one chunk are right now. Null: the format has no such section.
+struct ChunkView {
+  std::byte* weights = nullptr;  // 2 or 4 bytes an element
+  std::uint16_t* low = nullptr;
+  float* m = nullptr;
+  float* v = nullptr;
+  std::uint64_t elements = 0;
+};
+
+class Residence {
+ public:
+  // `plan` must outlive the Residence. Errors: no space, no memory, the directory's own.
+  static Result<std::unique_ptr<Residence>> create(const Plan& plan,
+                                                   const swap::StoreOptions& options,
+                                                   ThreadPool& pool);
+
+  const Plan& plan() const { return plan_; }
+  swap::Store* store() { return store_.get(); }  // null when nothing lives on nvme
+  const aio::Arena& arena() const { return arena_; }
+  std::byte* buffer(BufferId id) const { return arena_.at(plan_.buffers[id].offset); }
+
+  // Addresses of a chunk's sections, streamed ones in the given buffers.
+  ChunkView view(swap::ChunkId chunk, BufferId weights, BufferId states) const;
+
+  // Outside programs: the chunk in memory, read from the store when `read`; streamed sections use
+  // the first landing and ring slot, so the view lasts until the next visit.
+  Result<ChunkView> visit(swap::ChunkId chunk, bool read);
+  // Writes the visited chunk's streamed sections back.
+  Result<void> store_chunk(swap::ChunkId chunk);
+
+ private:
+  Residence(const Plan& plan, aio::Arena arena);
+  Result<void> transfer_streamed(swap::ChunkId chunk, aio::Direction direction);
+  BufferId first_buffer(BufferKind kind) const;
+
+  const Plan& plan_;
+  aio::Arena arena_;
+  BufferId landing_ = no_buffer, ring_ = no_buffer;
+  std::unique_ptr<swap::Store> store_;
+};
+
+}  // namespace fathom::engine

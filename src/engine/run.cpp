@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/run.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/statvfs.h>
+
+#include "aio/memory_limits.hpp"
+#include "base/log.hpp"
+#include "engine/plan/render.hpp"
+#include "models/hf_config.hpp"
+
+namespace fathom::engine {
+namespace {
+
+constexpr std::uint64_t default_length = 1024;
+
+aio::Engine engine_of(config::IoEngine engine) {
+  switch (engine) {
+    case config::IoEngine::automatic:
+      return aio::Engine::automatic;
+    case config::IoEngine::io_uring:
+      return aio::Engine::io_uring;
+    case config::IoEngine::libaio:
+      return aio::Engine::libaio;
+    case config::IoEngine::posix:
+      return aio::Engine::posix;
+  }
+  return aio::Engine::automatic;
+}
+
+Tier tier_of(const config::OffloadConfig& offload) {
+  return offload.tier == config::Tier::nvme ? Tier::nvme : Tier::host;
+}
+
+PlanInput training_input(const TrainingSetup& setup, const config::Config& config) {
+  PlanInput input;
+  input.model = setup.spec;
+  input.mode = Mode::train;
+  if (config.precision.compute == config::Precision::fp32) {
+    input.sections = swap::fp32_sections;
+    input.compute = ComputeType::fp32;
+    input.gradient_bytes = 4;
+  } else {
+    input.sections = swap::split_bf16_sections;
+    input.compute = has_fast_bf16() ? ComputeType::bf16 : ComputeType::fp32;
+    input.widen = input.compute == ComputeType::fp32;
+    input.gradient_bytes = 2;
+    if (input.widen)
+      log::note(
+          "this CPU has no fast bf16: weights are widened to fp32 when they land and computed in "
+          "fp32");
+  }
+  input.micro_batch = config.batch.micro;
+  input.accumulation = config.batch.accumulation;
+  input.length = setup.length;
+  input.lazy = config.gradient_clipping > 0;
+  input.weights_lowest = tier_of(config.zero.offload_param);
+  input.states_lowest = tier_of(config.zero.offload_optimizer);
+  input.chunk_elements = config.zero.chunk_elements;
+  input.path_weights = path_weights(config);
+  input.world = static_cast<std::uint32_t>(config.batch.world_size);
+  if (setup.data) input.fixed_bytes = setup.data->memory_bytes();
+  return input;
+}
+
+// "auto" leaves the system a fifth of what is free now.
+std::uint64_t automatic_host_memory() { return aio::memory_limit().available / 5 * 4; }
+
+}  // namespace
+
+ThreadPool& worker_pool() {
+  static ThreadPool pool(std::max(1U, std::thread::hardware_concurrency()));
+  return pool;
+}
+
+std::vector<std::string> store_paths(const config::Config& config) {
+  std::vector<std::string> paths;
+  for (const config::NvmePath& path : config.fathom.nvme_paths) paths.push_back(path.path);
+  return paths;
+}
+
+std::vector<double> path_weights(const config::Config& config) {
+  std::vector<double> weights;
+  for (const config::NvmePath& path : config.fathom.nvme_paths)
+    weights.push_back(path.weight.value_or(1.0));
+  if (weights.empty()) weights.push_back(1.0);
+  return weights;
+}
+
+aio::QueueOptions queue_options(const config::Config& config) {
+  return {.engine = engine_of(config.fathom.engine),
+          .block_size = config.aio.block_bytes,
+          .queue_depth = config.aio.queue_depth,
+          .intra_op_parallelism = config.aio.threads,
+          .single_submit = config.aio.single_submit,
+          .overlap_events = config.aio.overlap_events};
+}
+
+swap::StoreOptions store_options(const config::Config& config, const Plan& plan) {
+  swap::StoreOptions options;
+  options.paths = store_paths(config);
+  options.queue = queue_options(config);
+  options.verify = config.fathom.verify == config::Verify::full      ? swap::Verify::full
+                   : config.fathom.verify == config::Verify::sampled ? swap::Verify::sampled
+                                                                     : swap::Verify::off;
+  for (const models::UnitSpec& unit : plan.input.model.units)
+    options.unit_names.push_back(unit.name);
+  return options;
+}
+
+Result<void> check_device(const std::string& device) {
+  if (device == "auto" || device == "cpu") return {};
+  if (device == "cuda")
+    return fail(Error(Errc::unsupported, "choose the device")
+                    .on("cuda")
+                    .because("this version of the engine computes on the CPU only")
+                    .remedy("use --device cpu"));
+  return fail(Error(Errc::bad_config, "choose the device")
+                  .on(device)
+                  .because("it is none of auto, cpu, cuda")
+                  .remedy("use --device auto"));
+}
+
+Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpose purpose,
+                                       const models::ModelSpec& spec,
+                                       std::optional<std::uint64_t> total_steps) {
+  config::Sources sources;
+  sources.purpose = purpose;
+  sources.world_size = options.world_size;
+  sources.hidden_size = spec.hidden;
+  sources.total_steps = total_steps;
+  sources.flags = options.flags;
+  FATHOM_ASSIGN(config::Loaded loaded,
+                config::load(options.config.empty() ? "{\"train_micro_batch_size_per_gpu\":1}"
+                                                    : options.config,
+                             sources));
+  for (const std::string& note : loaded.notes) log::note(note);
+  if (loaded.config.log_level) {
+    const std::string& level = *loaded.config.log_level;
+    log::set_level(level == "debug"                          ? log::Level::debug
+                   : level == "warning"                      ? log::Level::warning
+                   : level == "error" || level == "critical" ? log::Level::error
+                                                             : log::Level::info);
+  }
+  return loaded;
+}
+
+std::vector<std::string> find_shortfalls(const config::Config& config, const Plan& plan) {
+  std::vector<std::string> shortfalls;
+  const aio::MemoryLimit memory = aio::memory_limit();
+  if (plan.prediction.peak_host > memory.available)
+    shortfalls.push_back(fmt::format(
+        "host memory: need {}, have {} ({}): lower fathom.host_memory or let more go to nvme",
+        format_bytes(plan.prediction.peak_host), format_bytes(memory.available), memory.reason));
+  const auto files = plan.layout.file_bytes();
+  const std::vector<std::string> paths = store_paths(config);
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (files[i] == 0 || i >= paths.size()) continue;
+    struct statvfs info{};
+    if (::statvfs(paths[i].c_str(), &info) != 0) continue;  // creating the store says why
+    const std::uint64_t have = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
+    if (files[i] > have)
+      shortfalls.push_back(fmt::format("disk: need {}, have {} on {}", format_bytes(files[i]),
+                                       format_bytes(have), paths[i]));
+  }
+  return shortfalls;
+}
+
+Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls) {
+  if (shortfalls.empty()) return {};
+  return fail(Error(Errc::bad_config, "reserve what the plan needs")
+                  .because(fmt::format("{}", fmt::join(shortfalls, "; "))));
+}
+
+Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_data) {
+  FATHOM_CHECK(check_device(options.device));
+  TrainingSetup setup;
+  FATHOM_ASSIGN(setup.spec, models::load_config(options.model));
+  setup.length = options.seq_len.value_or(std::min(setup.spec.max_positions, default_length));
+  if (setup.length == 0 || setup.length > setup.spec.max_positions)
+    return fail(Error(Errc::bad_config, "choose the sequence length")
+                    .on(fmt::format("--seq-len {}", setup.length))
+                    .because(fmt::format("the model has {} positions", setup.spec.max_positions))
+                    .remedy(fmt::format("use 1 to {}", setup.spec.max_positions)));
+  // The schedule may need the number of steps, and that the batch size: a first look gives the
+  // latter.
+  FATHOM_ASSIGN(setup.config, load_run_config(options, config::Purpose::train, setup.spec, 1));
+  if (!options.data.empty() || need_data) {
+    if (options.data.empty())
+      return fail(
+          Error(Errc::bad_config, "train").because("no data was given").remedy("add --data FILE"));
+    FATHOM_ASSIGN(setup.tokenizer, models::Tokenizer::load(options.model));
+    FATHOM_ASSIGN(setup.data, models::Dataset::open(options.data, *setup.tokenizer,
+                                                    {.sequence_length = setup.length,
+                                                     .vocabulary = setup.spec.vocabulary,
+                                                     .shuffle = options.shuffle,
+                                                     .seed = options.seed,
+                                                     .wide = options.wide_data}));
+  }
+  const std::uint64_t batch = setup.config.config.batch.train;
+  const std::uint64_t windows = setup.data ? setup.data->windows() : batch;
+  setup.steps = options.flags.max_steps.value_or(
+      std::max<std::uint64_t>(1, options.epochs.value_or(3) * windows / batch));
+  FATHOM_ASSIGN(setup.config,
+                load_run_config(options, config::Purpose::train, setup.spec, setup.steps));
+
+  const config::Config& config = setup.config.config;
+  PlanInput input = training_input(setup, config);
+  input.host_memory =
+      config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
+  const bool disk = input.weights_lowest == Tier::nvme || input.states_lowest == Tier::nvme;
+  input.rates =
+      measure_machine(input.compute, disk ? store_paths(config) : std::vector<std::string>{},
+                      queue_options(config), options.rates, worker_pool());
+  FATHOM_ASSIGN(setup.plan, make_plan(input));
+  setup.shortfalls = find_shortfalls(config, setup.plan);
+  return setup;
+}
+
+}  // namespace fathom::engine

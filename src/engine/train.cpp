@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/train.hpp"
+
+#include <filesystem>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "base/text_file.hpp"
+#include "base/units.hpp"
+#include "config/schedule.hpp"
+#include "engine/checkpoint.hpp"
+#include "engine/executor.hpp"
+#include "engine/host_allocator.hpp"
+#include "engine/initial_state.hpp"
+#include "engine/interrupt.hpp"
+#include "engine/metrics.hpp"
+#include "engine/model_files.hpp"
+#include "engine/plan/render.hpp"
+#include "engine/versions.hpp"
+
+namespace fathom::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// A run in progress: what its phases share.
+class TrainingRun {
+ public:
+  TrainingRun(const TrainOptions& options, TrainingSetup setup)
+      : options_(options),
+        setup_(std::move(setup)),
+        config_(setup_.config.config),
+        schedule_(config_.scheduler, config_.optimizer.lr) {}
+
+  Result<TrainSummary> run() {
+    FATHOM_CHECK(find_resume_point());
+    FATHOM_CHECK(allocate());
+    FATHOM_CHECK(load_state());
+    FATHOM_CHECK(open_outputs());
+    FATHOM_CHECK(run_steps());
+    return finish();
+  }
+
+ private:
+  Result<void> find_resume_point() {
+    progress_.seed = options_.seed;
+    if (!Checkpoint::exists(options_.out)) {
+      if (options_.resume)
+        log::info("nothing is committed in {}: starting at step 0", options_.out);
+      return {};
+    }
+    FATHOM_ASSIGN(Checkpoint found, Checkpoint::open(options_.out));
+    if (!options_.resume) {
+      log::warning(
+          "{} holds a checkpoint of step {}; it is replaced when this run commits (--resume "
+          "continues it)",
+          options_.out, found.progress().step);
+      return {};
+    }
+    progress_ = found.progress();
+    if (progress_.seed != options_.seed)
+      log::note(
+          fmt::format("the run was started with --seed {}; it goes on with that", progress_.seed));
+    log::info("resuming after step {} from {}", progress_.step, found.path());
+    checkpoint_.emplace(std::move(found));
+    return {};
+  }
+
+  Result<void> allocate() {
+    FATHOM_ASSIGN(model_, models::make_model(setup_.spec));
+    baseline_ = resident_bytes();
+    FATHOM_ASSIGN(residence_, Residence::create(setup_.plan, store_options(config_, setup_.plan),
+                                                worker_pool()));
+    if (residence_->store() != nullptr) log::info("store: {}", residence_->store()->describe());
+    return {};
+  }
+
+  Result<void> load_state() {
+    if (checkpoint_) return load_checkpoint(*checkpoint_, *residence_);
+    if (!has_weights(options_.model)) {
+      log::info("no weights in {}: random initialisation with seed {}", options_.model,
+                options_.seed);
+      return fill_residence(*residence_, random_source(options_.seed), false, worker_pool());
+    }
+    FATHOM_ASSIGN(const models::SafetensorsReader reader,
+                  models::SafetensorsReader::open(options_.model));
+    FATHOM_ASSIGN(const ParameterSource source, safetensors_source(reader, setup_.spec));
+    return fill_residence(*residence_, source, false, worker_pool());
+  }
+
+  Result<void> open_outputs() {
+    FATHOM_CHECK(make_directories(options_.out));
+    const auto default_path = [&](const std::string& given, const char* name) {
+      return given.empty() ? (fs::path(options_.out) / name).string() : given;
+    };
+    report_path_ = default_path(options_.report, "report.json");
+    FATHOM_ASSIGN(metrics_, MetricsFile::open(default_path(options_.metrics, "metrics.jsonl"),
+                                              checkpoint_.has_value()));
+    if (!options_.trace.empty()) trace_.emplace();
+    return {};
+  }
+
+  // The step's micro-batches: windows in order, rows in order.
+  std::vector<MicroBatch> next_batches() {
+    const auto length = static_cast<std::int64_t>(setup_.length);
+    const auto rows = static_cast<std::int64_t>(config_.batch.micro);
+    std::vector<std::int64_t> window(setup_.length + 1);
+    std::vector<MicroBatch> batches;
+    for (std::uint64_t i = 0; i < config_.batch.accumulation; ++i) {
+      const auto options = at::TensorOptions().dtype(c10::ScalarType::Long);
+      MicroBatch batch{at::empty({rows, length}, options), at::empty({rows, length}, options)};
+      auto* ids = static_cast<std::int64_t*>(batch.input_ids.data_ptr());
+      auto* targets = static_cast<std::int64_t*>(batch.targets.data_ptr());
+      for (std::int64_t row = 0; row < rows; ++row) {
+        setup_.data->window(progress_.next_window++, window);
+        std::copy(window.begin(), window.end() - 1, ids + row * length);
+        std::copy(window.begin() + 1, window.end(), targets + row * length);
+      }
+      batches.push_back(std::move(batch));
+    }
+    return batches;
+  }
+
+  Result<void> run_steps() {
+    const auto last = static_cast<std::int64_t>(setup_.steps);
+    const std::int64_t first = progress_.step + 1;
+    if (first > last) {
+      log::info("step {} of {} is already committed: nothing to do", progress_.step, last);
+      return {};
+    }
+    install_host_allocator();
+    set_host_allocator_cap(setup_.plan.activation_bytes);
+    reset_host_allocator_peak();
+    UpdateRule rule{.hyper = {.lr = config_.optimizer.lr,
+                              .beta1 = config_.optimizer.beta1,
+                              .beta2 = config_.optimizer.beta2,
+                              .eps = config_.optimizer.eps,
+                              .weight_decay = config_.optimizer.weight_decay,
+                              .decoupled = config_.optimizer.decoupled,
+                              .bias_correction = config_.optimizer.bias_correction},
+                    .clipping = config_.gradient_clipping};
+    TrainingExecutor executor(setup_.plan, *residence_, model_, worker_pool(), rule,
+                              trace_ ? &*trace_ : nullptr);
+    executor.set_updates(progress_.updates);
+    const Interrupt interrupt;
+    ProgressLine line(first, last, config_.steps_per_print, options_.quiet);
+    const double begin = now_seconds();
+    for (std::int64_t step = first; step <= last && !interrupt.requested(); ++step) {
+      FATHOM_CHECK(run_step(executor, step, step < last && !interrupt.requested(), line));
+    }
+    interrupted_ = interrupt.requested() && progress_.step < last;
+    FATHOM_CHECK(executor.flush());
+    seconds_ = now_seconds() - begin;
+    changed_ = true;
+    return {};
+  }
+
+  Result<void> run_step(TrainingExecutor& executor, std::int64_t step, bool more_follow,
+                        ProgressLine& line) {
+    const double lr = schedule_.of_update(static_cast<std::uint64_t>(executor.updates()));
+    const std::vector<MicroBatch> batches = next_batches();
+    FATHOM_ASSIGN(const StepResult result, executor.step(batches, lr, more_follow));
+    progress_.step = step;
+    progress_.updates = executor.updates();
+    const std::uint64_t tokens = config_.batch.train * setup_.length;
+    progress_.tokens += tokens;
+    StepMetrics m{.step = step,
+                  .loss = result.loss,
+                  .lr = lr,
+                  .grad_norm = result.grad_norm,
+                  .skipped = result.skipped,
+                  .tokens = tokens,
+                  .seconds = result.seconds,
+                  .lower_bound_seconds = setup_.plan.prediction.lower_bound_seconds,
+                  .bytes = result.bytes,
+                  .planned = result.planned,
+                  .peak_host = setup_.plan.arena_bytes + setup_.plan.input.fixed_bytes +
+                               host_allocator_stats().peak};
+    metrics_.add(m);
+    line.update(m);
+    if (!first_loss_) first_loss_ = result.loss;
+    last_loss_ = result.loss;
+    stalled_ += result.stalled_seconds;
+    planned_.nvme_read += result.planned.nvme_read;
+    planned_.nvme_write += result.planned.nvme_write;
+    skipped_ += result.skipped;
+    return {};
+  }
+
+  Result<TrainSummary> finish() {
+    TrainSummary summary;
+    summary.interrupted = interrupted_;
+    if (changed_) {
+      release_cached_host_memory();
+      FATHOM_ASSIGN(summary.checkpoint,
+                    write_checkpoint(options_.out, *residence_, progress_, setup_.config.resolved));
+      FATHOM_CHECK(copy_model_files(options_.model, options_.out));
+    } else if (checkpoint_) {
+      summary.checkpoint = checkpoint_->path();
+    }
+    if (trace_) FATHOM_CHECK(trace_->write(options_.trace));
+    summary.report = report(summary);
+    FATHOM_CHECK(write_text_file(report_path_, summary.report.dump(1) + "\n"));
+    return summary;
+  }
+
+  json report(const TrainSummary& summary) const {
+    const swap::StoreCounters measured =
+        residence_->store() != nullptr ? residence_->store()->counters() : swap::StoreCounters{};
+    const double steps =
+        static_cast<double>(progress_.step - (checkpoint_ ? checkpoint_->progress().step : 0));
+    return {
+        {"step", progress_.step},
+        {"steps_run", steps},
+        {"interrupted", summary.interrupted},
+        {"skipped_steps", skipped_},
+        {"loss",
+         {{"first", first_loss_ ? json(*first_loss_) : json(nullptr)}, {"last", last_loss_}}},
+        {"tokens", progress_.tokens},
+        {"seconds", seconds_},
+        {"tokens_per_second",
+         seconds_ > 0 ? steps * static_cast<double>(config_.batch.train * setup_.length) / seconds_
+                      : 0},
+        {"stalled_seconds", stalled_},
+        {"lower_bound_seconds", setup_.plan.prediction.lower_bound_seconds},
+        {"percent_of_bound",
+         seconds_ > 0 ? 100 * steps * setup_.plan.prediction.lower_bound_seconds / seconds_ : 0},
+        {"bytes_of_steps", bytes_json(planned_)},
+        {"bytes_measured",
+         {{"nvme_read", measured.total_read()},
+          {"nvme_write", measured.total_written()},
+          {"padding_read", measured.padding_read},
+          {"padding_written", measured.padding_written}}},
+        {"peak",
+         {{"host",
+           setup_.plan.arena_bytes + setup_.plan.input.fixed_bytes + host_allocator_stats().peak},
+          {"device", 0},
+          {"resident_set", peak_resident_bytes()},
+          {"resident_set_before", baseline_}}},
+        {"pages", aio::to_string(residence_->arena().page_kind())},
+        {"data",
+         {{"windows", setup_.data->windows()}, {"dropped_tokens", setup_.data->dropped_tokens()}}},
+        {"checkpoint", summary.checkpoint},
+        {"metrics", metrics_.path()},
+        {"trace", options_.trace},
+        {"seed", progress_.seed},
+        {"device", "cpu"},
+        {"versions", versions()},
+        {"config", setup_.config.resolved},
+        {"plan", plan_json(setup_.plan, setup_.shortfalls)}};
+  }
+
+  const TrainOptions& options_;
+  TrainingSetup setup_;
+  const config::Config& config_;
+  config::LearningRate schedule_;
+  models::Model model_;
+  std::optional<Checkpoint> checkpoint_;
+  std::unique_ptr<Residence> residence_;
+  std::optional<Trace> trace_;
+  MetricsFile metrics_;
+  std::string report_path_;
+  Progress progress_;
+  StepBytes planned_;
+  std::optional<double> first_loss_;
+  double last_loss_ = 0, seconds_ = 0, stalled_ = 0;
+  std::uint64_t baseline_ = 0;
+  std::int64_t skipped_ = 0;
+  bool interrupted_ = false, changed_ = false;
+};
+
+}  // namespace
+
+Result<TrainSummary> train(const TrainOptions& options) {
+  if (options.out.empty())
+    return fail(Error(Errc::bad_config, "train")
+                    .because("no output directory was given")
+                    .remedy("add --out DIR"));
+  FATHOM_ASSIGN(TrainingSetup setup, prepare_training(options, /*need_data=*/true));
+  FATHOM_CHECK(refuse_shortfalls(setup.shortfalls));
+  if (!options.quiet) log::info("\n{}", plan_text(setup.plan, setup.shortfalls));
+  return TrainingRun(options, std::move(setup)).run();
+}
+
+}  // namespace fathom::engine

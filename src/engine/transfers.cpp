@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/transfers.hpp"
+
+#include <fmt/format.h>
+
+namespace fathom::engine {
+
+std::vector<swap::Node> transfer_nodes(const Plan& plan, const Residence& residence,
+                                       const StepProgram& program) {
+  std::vector<swap::Node> nodes;
+  nodes.reserve(program.ops.size());
+  for (const Op& op : program.ops) {
+    swap::Node node{.transfer = {}, .after = op.after};
+    if (op.is_transfer()) {
+      const bool weights = op.sections == swap::weights_mask;
+      std::byte* buffer = residence.buffer(weights ? op.weights : op.states);
+      if (weights)
+        buffer += plan.layout.chunk(op.chunk).first * plan.layout.sections().of(swap::Section::W);
+      node.transfer = swap::TransferRequest{
+          .direction = op.kind == OpKind::fetch ? aio::Direction::read : aio::Direction::write,
+          .chunk = op.chunk,
+          .sections = op.sections,
+          .buffer = buffer};
+    }
+    nodes.push_back(std::move(node));
+  }
+  return nodes;
+}
+
+StepBytes transferred(const StepProgram& program, const swap::Swapper* swapper) {
+  StepBytes bytes;
+  if (swapper == nullptr) return bytes;
+  for (OpId id = 0; id < program.ops.size(); ++id) {
+    const Op& op = program.ops[id];
+    if (!op.is_transfer() || swapper->times(id).submitted == 0) continue;
+    (op.resource == Resource::nvme_read ? bytes.nvme_read : bytes.nvme_write) += op.bytes;
+  }
+  return bytes;
+}
+
+void add_transfers(Trace& trace, const Plan& plan, const StepProgram& program,
+                   const swap::Swapper& swapper, std::int64_t step) {
+  const std::vector<std::string> names = unit_names(plan.input.model);
+  for (OpId id = 0; id < program.ops.size(); ++id) {
+    const Op& op = program.ops[id];
+    if (!op.is_transfer()) continue;
+    const swap::TransferTimes times = swapper.times(id);
+    if (times.submitted == 0 || times.completed == 0) continue;
+    trace.add(to_string(op.resource), label(op, names), times.submitted, times.completed, op.bytes,
+              step);
+  }
+}
+
+std::vector<std::string> unit_names(const models::ModelSpec& spec) {
+  std::vector<std::string> names;
+  for (const models::UnitSpec& unit : spec.units) names.push_back(unit.name);
+  return names;
+}
+
+std::string parameter_at(const Plan& plan, std::uint32_t unit, std::uint64_t element) {
+  const models::UnitSpec& spec = plan.input.model.units[unit];
+  const FlatUnit& flat = plan.units[unit].flat;
+  std::size_t at = 0;
+  while (at + 1 < flat.offsets.size() && flat.offsets[at + 1] <= element) ++at;
+  return fmt::format("{}[{}]", spec.parameters[at].name, element - flat.offsets[at]);
+}
+
+}  // namespace fathom::engine

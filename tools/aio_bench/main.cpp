@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// aio_bench: finds the aio settings for a directory and proves them with numbers.
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <map>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "base/log.hpp"
+#include "report.hpp"
+#include "tuner.hpp"
+
+namespace {
+
+using namespace fathom;
+using namespace fathom::aio_bench;
+
+std::atomic<bool> stop{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
+
+extern "C" void on_signal(int) { stop.store(true); }
+
+int report_error(const Error& error) {
+  log::error("{}", error.message());
+  return error.code() == Errc::bad_config ? 2 : 1;
+}
+
+int run(const Options& options, const std::string& out, bool json, bool dry_run) {
+  const auto preflight = look(options);
+  if (!preflight) return report_error(preflight.error());
+  if (dry_run) {
+    const std::string text =
+        json ? preflight_json(*preflight).dump(2) + "\n" : preflight_text(*preflight);
+    std::fputs(text.c_str(), stdout);
+    return 0;
+  }
+  std::fputs(preflight_text(*preflight).c_str(), stderr);
+  const auto outcome = tune(options, *preflight, stop);
+  if (!outcome) return report_error(outcome.error());
+  const auto chosen = choose(outcome->arms), top = best(outcome->arms);
+  if (!chosen || !top)
+    return report_error(Error(Errc::io, "choose an arm").because("no arm completed a trial"));
+  const auto report = report_json(options, *preflight, *outcome, *chosen, *top);
+  if (!out.empty()) {
+    if (auto written = write_files(out, report, *outcome, *chosen); !written)
+      return report_error(written.error());
+  }
+  const std::string text = json ? report.dump(2) + "\n" : summary_text(*outcome, *chosen, *top);
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) return 1;
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  std::string out;
+  bool json = false, dry_run = false;
+  CLI::App app("Finds the aio settings for the device under a directory.");
+  app.add_option("--path", options.paths, "directories to measure in")->required()->expected(1, -1);
+  app.add_option("--size", options.size_gib, "GiB of scratch file per path")
+      ->check(CLI::Range(0.125, 1024.0))
+      ->capture_default_str();
+  app.add_option("--max-write-gib", options.max_write_gib, "GiB that may be written in all")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--time", options.seconds, "seconds for the trials")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  const std::map<std::string, aio::Engine> engines = {{"auto", aio::Engine::automatic},
+                                                      {"io_uring", aio::Engine::io_uring},
+                                                      {"libaio", aio::Engine::libaio},
+                                                      {"posix", aio::Engine::posix}};
+  app.add_option("--engine", options.engine, "auto, io_uring, libaio or posix")
+      ->transform(CLI::CheckedTransformer(engines));
+  app.add_option("--out", out, "directory for aio.json, report.json and trials.csv");
+  app.add_flag("--json", json, "one JSON document on stdout");
+  app.add_flag("--dry-run", dry_run, "look only");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  struct sigaction action{};
+  action.sa_handler = on_signal;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  try {
+    return run(options, out, json, dry_run);
+  } catch (const std::exception& error) {
+    fathom::log::error("unexpected: {}", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <charconv>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/text_file.hpp"
+#include "commands.hpp"
+#include "engine/generate.hpp"
+#include "options.hpp"
+
+namespace fathom::tools {
+namespace {
+
+struct Flags {
+  engine::GenerateOptions options;
+  std::string prompt, prompt_ids, prompts_file;
+  bool json = false;
+};
+
+// {"prompt": "text"}, {"text": "text"}, {"prompt_ids": [1, 2]} or a bare string, one on a line.
+Result<void> read_prompts(const std::string& path, engine::GenerateOptions& options) {
+  FATHOM_ASSIGN(const std::string text, read_text_file(path));
+  std::istringstream lines(text);
+  std::string line;
+  for (std::size_t number = 1; std::getline(lines, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const auto bad = [&](const char* why) {
+      return fail(Error(Errc::bad_input, "read prompts")
+                      .on(fmt::format("{}:{}", path, number))
+                      .because(why)
+                      .remedy("write {\"prompt\": \"text\"} on each line"));
+    };
+    const nlohmann::json value = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (value.is_discarded()) return bad("it is not JSON");
+    if (value.is_string()) {
+      options.prompts.push_back(value);
+    } else if (value.is_object() && value.contains("prompt") && value["prompt"].is_string()) {
+      options.prompts.push_back(value["prompt"]);
+    } else if (value.is_object() && value.contains("text") && value["text"].is_string()) {
+      options.prompts.push_back(value["text"]);
+    } else {
+      return bad("it has no \"prompt\"");
+    }
+  }
+  if (options.prompts.empty())
+    return fail(Error(Errc::bad_input, "read prompts")
+                    .on(path)
+                    .because("it has no prompt")
+                    .remedy("write one on each line"));
+  return {};
+}
+
+Result<std::vector<std::int64_t>> parse_ids(const std::string& text) {
+  std::vector<std::int64_t> ids;
+  const char* at = text.data();
+  const char* end = at + text.size();
+  while (at != end) {
+    std::int64_t id = 0;
+    const auto [rest, status] = std::from_chars(at, end, id);
+    if (status != std::errc() || (rest != end && *rest != ','))
+      return fail(Error(Errc::bad_config, "read --prompt-ids")
+                      .on(text)
+                      .because("it is not a list of numbers")
+                      .remedy("write 1,2,3"));
+    ids.push_back(id);
+    at = rest == end ? end : rest + 1;
+  }
+  return ids;
+}
+
+Result<int> run(Flags& flags) {
+  engine::GenerateOptions& options = flags.options;
+  const int sources =
+      !flags.prompt.empty() + !flags.prompt_ids.empty() + !flags.prompts_file.empty();
+  if (sources != 1)
+    return fail(Error(Errc::bad_config, "generate")
+                    .because("exactly one of --prompt, --prompt-ids and --prompts is needed")
+                    .remedy("give one of them"));
+  if (!flags.prompt.empty()) options.prompts.push_back(flags.prompt);
+  if (!flags.prompts_file.empty()) FATHOM_CHECK(read_prompts(flags.prompts_file, options));
+  if (!flags.prompt_ids.empty()) {
+    FATHOM_ASSIGN(std::vector<std::int64_t> ids, parse_ids(flags.prompt_ids));
+    options.prompt_ids.push_back(std::move(ids));
+  }
+  // One prompt on a terminal appears as it is made.
+  const bool stream = !flags.json && flags.prompts_file.empty();
+  engine::TextSink sink;
+  if (stream) {
+    FATHOM_CHECK(print_text(flags.prompt));
+    sink = [](std::size_t, const std::string& text) { (void)print_text(text); };
+  }
+  FATHOM_ASSIGN(const std::vector<engine::Generation> results, engine::generate(options, sink));
+  if (stream) FATHOM_CHECK(print_text("\n"));
+  for (const engine::Generation& result : results) {
+    if (flags.json)
+      FATHOM_CHECK(print_json(engine::generation_json(result)));
+    else if (!stream)
+      FATHOM_CHECK(print_text(result.text + "\n"));
+  }
+  return exit_ok;
+}
+
+}  // namespace
+
+Command add_generate(CLI::App& app) {
+  const auto flags = std::make_shared<Flags>();
+  add_inference_flags(app, flags->options);
+  app.add_option("--prompt", flags->prompt, "text to continue");
+  app.add_option("--prompt-ids", flags->prompt_ids, "token ids instead of text: 1,2,3");
+  app.add_option("--prompts", flags->prompts_file, "JSON Lines with \"prompt\"");
+  app.add_option("--max-new-tokens", flags->options.max_new_tokens, "at most this many")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--ignore-eos", flags->options.ignore_eos, "do not stop at the end-of-text token");
+  app.add_option("--temperature", flags->options.temperature,
+                 "sample at this temperature; 0: greedy")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--top-k", flags->options.top_k, "sample among this many; 0: all")
+      ->capture_default_str();
+  app.add_option("--top-p", flags->options.top_p,
+                 "sample among the most likely with this probability")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_flag("--json", flags->json, "one JSON object per prompt on stdout");
+  return [flags] { return run(*flags); };
+}
+
+}  // namespace fathom::tools

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "options.hpp"
+
+#include <cerrno>
+#include <cstdio>
+
+namespace fathom::tools {
+namespace {
+
+// A Hugging Face flag in both spellings: --learning-rate and --learning_rate.
+template <class T>
+void add_flag_of(CLI::App& app, std::string name, std::optional<T>& target, const char* help) {
+  std::string underscored = name;
+  for (std::size_t i = 2; i < underscored.size(); ++i)
+    if (underscored[i] == '-') underscored[i] = '_';
+  const std::string names = underscored == name ? name : name + "," + underscored;
+  app.add_option(names, target, help);
+}
+
+}  // namespace
+
+void add_run_flags(CLI::App& app, engine::RunOptions& options) {
+  app.add_option("--model", options.model, "Hugging Face directory, or a config.json")->required();
+  app.add_option("--config", options.config, "ds_config.json: a path, - for stdin, or inline JSON");
+  app.add_option("--device", options.device, "auto | cpu | cuda")->capture_default_str();
+  app.add_option("--seed", options.seed, "of initial weights, shuffling and sampling")
+      ->capture_default_str();
+  app.add_option_function<double>(
+         "--flops", [&](double v) { options.rates.flops = v * 1e12; },
+         "TFLOP/s, instead of measuring")
+      ->check(CLI::PositiveNumber);
+  app.add_option_function<double>(
+         "--read-gbps", [&](double v) { options.rates.read = v * 1e9; },
+         "nvme read GB/s, instead of measuring")
+      ->check(CLI::PositiveNumber);
+  app.add_option_function<double>(
+         "--write-gbps", [&](double v) { options.rates.write = v * 1e9; },
+         "nvme write GB/s, instead of measuring")
+      ->check(CLI::PositiveNumber);
+  app.add_option_function<double>(
+         "--duplex", [&](double v) { options.rates.duplex = v; },
+         "0: reads and writes share the device's rate, 1: both at once")
+      ->check(CLI::Range(0.0, 1.0));
+}
+
+void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
+  app.add_option("--data", options.data, "UTF-8 text, .jsonl, .bin, or a directory of such files");
+  app.add_option("--seq-len", options.seq_len,
+                 "tokens of a row (default: the model's positions, at most 1024)");
+  app.add_option("--steps,--max-steps,--max_steps", options.flags.max_steps,
+                 "optimizer steps in all, those before --resume included");
+  add_flag_of(app, "--num-train-epochs", options.epochs,
+              "passes over the data without --steps (default 3)");
+  app.add_flag("--shuffle", options.shuffle, "permute the windows by seed, anew each pass");
+  app.add_option_function<std::string>(
+         "--data-dtype", [&](const std::string& name) { options.wide_data = name == "uint32"; },
+         "of .bin files: uint16 | uint32")
+      ->check(CLI::IsMember({"uint16", "uint32"}));
+  config::CommandLine& flags = options.flags;
+  add_flag_of(app, "--per-device-train-batch-size", flags.per_device_train_batch_size,
+              "fills train_micro_batch_size_per_gpu");
+  add_flag_of(app, "--gradient-accumulation-steps", flags.gradient_accumulation_steps,
+              "micro-batches per optimizer step");
+  add_flag_of(app, "--learning-rate", flags.learning_rate, "fills optimizer.params.lr");
+  add_flag_of(app, "--weight-decay", flags.weight_decay, "fills optimizer.params.weight_decay");
+  add_flag_of(app, "--adam-beta1", flags.adam_beta1, "fills the first of betas");
+  add_flag_of(app, "--adam-beta2", flags.adam_beta2, "fills the second of betas");
+  add_flag_of(app, "--adam-epsilon", flags.adam_epsilon, "fills optimizer.params.eps");
+  add_flag_of(app, "--warmup-steps", flags.warmup_steps, "fills scheduler.params.warmup_num_steps");
+  add_flag_of(app, "--warmup-ratio", flags.warmup_ratio, "share of all steps that warms up");
+  add_flag_of(app, "--max-grad-norm", flags.max_grad_norm, "fills gradient_clipping");
+  add_flag_of(app, "--lr-scheduler-type", flags.lr_scheduler_type,
+              "constant, constant_with_warmup, linear, cosine");
+  app.add_flag("--bf16,!--no-bf16", flags.bf16, "compute in bf16");
+  app.add_flag("--fp16,!--no-fp16", flags.fp16, "compute in fp16");
+  app.add_option("--tf32", flags.tf32, "0 | 1; no effect on the CPU");
+}
+
+void add_inference_flags(CLI::App& app, engine::InferenceOptions& options) {
+  add_run_flags(app, options);
+  app.add_option("--dtype", options.dtype,
+                 "compute type: fp32 | bf16 | fp16 (default: the model's)");
+  app.add_option("--trace", options.trace, "write a Chrome trace here");
+}
+
+Result<void> print_text(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    return fail(Error(Errc::io, "write the result")
+                    .on("stdout")
+                    .because_errno(errno)
+                    .remedy("check where it is redirected to"));
+  return {};
+}
+
+// Text of a model may be cut inside a character: bytes that are no UTF-8 become U+FFFD.
+Result<void> print_json(const nlohmann::json& document) {
+  return print_text(document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace fathom::tools

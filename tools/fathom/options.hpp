@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Flags that several subcommands share, bound to the engine's options.
+#pragma once
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "engine/inference_setup.hpp"
+#include "engine/run.hpp"
+
+namespace fathom::tools {
+
+void add_run_flags(CLI::App& app,
+                   engine::RunOptions& options);  // model, config, device, seed, rates
+void add_training_flags(CLI::App& app,
+                        engine::TrainOptions& options);  // data and Hugging Face's names
+void add_inference_flags(CLI::App& app, engine::InferenceOptions& options);
+
+// One JSON document on stdout. A write that fails (a full disk, a closed pipe) is an Error.
+Result<void> print_json(const nlohmann::json& document);
+Result<void> print_text(const std::string& text);
+
+}  // namespace fathom::tools
