@@ -59,7 +59,10 @@ struct QueueOptions {
   unsigned intra_op_parallelism = 1;   // total in flight = queue_depth × intra_op_parallelism
   bool single_submit = false;
   bool overlap_events = true;
-  double deadline_seconds = 60;  // an operation older than this is reported as stuck, by name
+  // An operation older than this is logged as stuck, by name, and the queue takes no more: what has
+  // not started and what comes later fails with Errc::timeout. The stuck request itself completes
+  // (with that error) only when the device gives it up: until then its buffer is not safe.
+  double deadline_seconds = 60;
 };
 
 struct Counters {

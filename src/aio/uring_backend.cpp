@@ -53,7 +53,7 @@ Error refusal(int error) {
   std::string why;
   std::string remedy = "nothing is lost: libaio and posix do the same work";
   const auto setting = read_integer("/proc/sys/kernel/io_uring_disabled");
-  const std::string status = read_text("/proc/self/status").value_or("");
+  const std::string status = read_text("/proc/thread-self/status").value_or("");
   const auto at = status.find("\nSeccomp:");
   const auto seccomp = at == std::string::npos
                            ? std::nullopt
@@ -129,8 +129,9 @@ class UringBackend final : public Backend {
     io_uring_sqe* sqe = ::io_uring_get_sqe(&ring_);
     ::io_uring_prep_nop(sqe);
     ::io_uring_sqe_set_data64(sqe, cancel_id);
-    if (const int sent = ::io_uring_submit_and_wait(&ring_, 1); sent < 0)
-      return fail(refusal(-sent));
+    int sent = ::io_uring_submit_and_wait(&ring_, 1);
+    while (sent == -EINTR) sent = ::io_uring_submit_and_wait(&ring_, 1);
+    if (sent < 0) return fail(refusal(-sent));
     std::array<Completed, 1> none;
     collect(none);
     return {};

@@ -30,15 +30,16 @@ inline std::unexpected<Error> fail(Error error) { return std::unexpected<Error>(
 // Evaluates a Result<T>; on failure returns its Error from the enclosing function, otherwise moves
 // the value into `declaration`.
 #define FATHOM_ASSIGN(declaration, ...) \
-  FATHOM_ASSIGN_(FATHOM_CONCAT(fathom_result_, __LINE__), declaration, __VA_ARGS__)
+  FATHOM_ASSIGN_(FATHOM_CONCAT(fathom_result_, __COUNTER__), declaration, __VA_ARGS__)
 #define FATHOM_ASSIGN_(temporary, declaration, ...)                                      \
   auto temporary = (__VA_ARGS__);                                                        \
   if (!temporary) return std::unexpected<::fathom::Error>(std::move(temporary).error()); \
   declaration = std::move(*temporary)
 
 // Evaluates any Result; on failure returns its Error from the enclosing function.
-#define FATHOM_CHECK(...)                                                                          \
-  do {                                                                                             \
-    auto fathom_check_ = (__VA_ARGS__);                                                            \
-    if (!fathom_check_) return std::unexpected<::fathom::Error>(std::move(fathom_check_).error()); \
+#define FATHOM_CHECK(...) FATHOM_CHECK_(FATHOM_CONCAT(fathom_check_, __COUNTER__), __VA_ARGS__)
+#define FATHOM_CHECK_(temporary, ...)                                                        \
+  do {                                                                                       \
+    auto temporary = (__VA_ARGS__);                                                          \
+    if (!temporary) return std::unexpected<::fathom::Error>(std::move(temporary).error());   \
   } while (false)

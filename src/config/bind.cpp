@@ -137,7 +137,7 @@ class Binder {
 
   static bool is_auto(const Key& key, const Node& node) {
     if (!node.is(Kind::text) || node.text != "auto") return false;
-    if (key.type == Type::size || key.type == Type::texts || key.type == Type::paths) return false;
+    if (key.type == Type::size || key.type == Type::texts) return false;
     const auto names = split_names(key.choices);  // for some choices it is one of the values
     return std::ranges::find(names, "auto") == names.end();
   }

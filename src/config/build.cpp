@@ -7,7 +7,7 @@
 
 #include "base/assert.hpp"
 #include "base/units.hpp"
-#include "config/key.hpp"
+#include "config/resolve.hpp"
 
 namespace fathom::config {
 namespace {
@@ -76,10 +76,8 @@ SchedulerConfig build_scheduler(const Values& values, const Sources& sources) {
     case SchedulerType::hf_linear:
     case SchedulerType::hf_cosine:
       // Hugging Face's own warm-up may be shorter than the two steps of the file's schedulers.
-      out.warmup_num_steps = sources.flags.warmup_steps.value_or(0);
-      out.total_num_steps = values.optional_integer("scheduler.params.total_num_steps").value_or(0);
-      if (out.warmup_num_steps == 0 && sources.flags.warmup_ratio)
-        out.warmup_num_steps = values.integer("scheduler.params.warmup_num_steps");
+      out.warmup_num_steps = warmup_steps(sources.flags, total_steps(sources)).value_or(0);
+      out.total_num_steps = total_steps(sources).value_or(0);
       return out;
     case SchedulerType::warmup_decay:
       out.total_num_steps = values.integer("scheduler.params.total_num_steps");

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/checks.hpp"
 
-#include <array>
 #include <string>
-#include <utility>
 
 #include <fmt/format.h>
 
@@ -87,19 +85,6 @@ class Checker {
     if (!values_.at("scheduler").given || !usable("scheduler.type")) return flag_scheduler();
     if (values_.is_null("scheduler.type")) return;
     const std::string type = values_.text("scheduler.type");
-    static constexpr std::array same = {std::pair("WarmupLR", "constant_with_warmup"),
-                                        std::pair("WarmupDecayLR", "linear"),
-                                        std::pair("WarmupCosineLR", "cosine")};
-    if (const auto& flag = sources_.flags.lr_scheduler_type) {
-      bool agrees = false;
-      for (const auto& [mine, theirs] : same) agrees |= type == mine && *flag == theirs;
-      if (!agrees)
-        problem(
-            "scheduler.type",
-            fmt::format("the command line contradicts the file: {} is here, --lr-scheduler-type "
-                        "says {}; remove one of the two",
-                        type, *flag));
-    }
     const bool needs_total = type == "WarmupDecayLR" || type == "WarmupCosineLR";
     if (!needs_total || !usable("scheduler.params.total_num_steps")) return;
     if (values_.is_null("scheduler.params.total_num_steps")) {

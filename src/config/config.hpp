@@ -100,13 +100,13 @@ struct PrecisionConfig {
   bool check_grad_overflow = true;         // skip a step whose gradients are not finite
   bool auto_cast = false;                  // fp16: cast floating inputs
   bool tf32 = false;                       // --tf32
-  LossScaleConfig loss_scale;
+  LossScaleConfig loss_scale = {};
   bool operator==(const PrecisionConfig&) const = default;
 };
 
 struct OffloadConfig {
   Tier tier = Tier::none;      // lowest tier allowed, after the fallback
-  std::string nvme_path;       // empty: none given
+  std::string nvme_path = {};  // empty: none given
   bool nvme_fallback = false;  // nvme was asked for without a directory, so the tier is cpu
   bool pin_memory = true;
   bool operator==(const OffloadConfig&) const = default;
@@ -115,7 +115,7 @@ struct OffloadConfig {
 struct ZeroConfig {
   int stage = 0;
   std::uint64_t chunk_elements = 16 << 20;  // sub_group_size: a multiple of 4096, at most 16 Mi
-  OffloadConfig offload_param, offload_optimizer;
+  OffloadConfig offload_param = {}, offload_optimizer = {};
   std::uint64_t max_in_cpu = 1'000'000'000;               // weight elements in the host tier
   double optimizer_ratio = 1.0;                           // share of the update done on the CPU
   double optimizer_cores = 0.8;                           // share of the cores for the update
@@ -144,13 +144,14 @@ struct AioConfig {
 
 struct NvmePath {
   std::string path;
-  std::optional<double> weight;  // nothing: by measured bandwidth
+  std::optional<double> weight = {};  // nothing: by measured bandwidth
   bool operator==(const NvmePath&) const = default;
 };
 
 struct FathomConfig {
-  std::optional<std::uint64_t> device_memory, host_memory;  // bytes; nothing: automatic
-  std::vector<NvmePath> nvme_paths;  // the stripe set: as listed, then the nvme_path keys in use
+  std::optional<std::uint64_t> device_memory = {}, host_memory = {};  // bytes; nothing: automatic
+  std::vector<NvmePath> nvme_paths =
+      {};  // the stripe set: as listed, then the nvme_path keys in use
   StoreMode store = StoreMode::scratch;
   std::uint64_t commit_interval = 1;  // optimizer steps
   Verify verify = Verify::full;
@@ -163,7 +164,7 @@ struct FathomConfig {
 
 struct ActivationConfig {
   bool cpu_checkpointing = false;
-  std::optional<std::uint64_t> number_checkpoints;
+  std::optional<std::uint64_t> number_checkpoints = {};
   bool operator==(const ActivationConfig&) const = default;
 };
 
@@ -174,7 +175,7 @@ struct CheckpointConfig {
 };
 
 struct CommunicationConfig {
-  std::optional<Precision> dtype;  // of reductions; nothing: the model's
+  std::optional<Precision> dtype = {};  // of reductions; nothing: the model's
   ReduceOp op = ReduceOp::mean;
   bool prescale_gradients = false;
   double predivide_factor = 1;
@@ -199,7 +200,7 @@ struct Config {
   bool memory_breakdown = false;
   bool dump_state = false;
   bool throughput_timer = true;
-  std::optional<std::string> log_level;  // debug, info, warning, error or critical
+  std::optional<std::string> log_level = {};  // debug, info, warning, error or critical
   bool operator==(const Config&) const = default;
 };
 

@@ -138,7 +138,8 @@ std::vector<std::string_view> names_in(std::string_view parent, std::string_view
 struct Alias {
   std::string_view from;  // full path
   std::string_view to;
-  bool quiet = false;  // as good a name as the other: no note
+  bool quiet = false;         // as good a name as the other: no note
+  bool both_allowed = false;  // beside the other with the same value it is a note, not a problem
 };
 std::span<const Alias> aliases();
 

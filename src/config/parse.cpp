@@ -17,6 +17,8 @@ namespace fathom::config {
 namespace {
 
 constexpr int max_depth = 64;
+// Far more than there are keys; keeps the searches for duplicates and near names short.
+constexpr std::size_t max_members = 1000;
 
 bool is_word(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -186,6 +188,7 @@ class Parser {
     for (;;) {
       skip_space();
       if (at_close(close)) return true;
+      if (node.children.size() == max_members) return stop("more than 1000 members");
       Node child;
       child.at = here();
       if (!parse_name(child.name)) return false;
@@ -211,6 +214,7 @@ class Parser {
     for (;;) {
       skip_space();
       if (at_close(']')) return true;
+      if (node.children.size() == max_members) return stop("more than 1000 elements");
       Node& child = node.children.emplace_back();
       child.at = here();
       child.path = fmt::format("{}[{}]", node.path, node.children.size() - 1);

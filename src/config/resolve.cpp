@@ -2,7 +2,9 @@
 #include "config/resolve.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -42,6 +44,9 @@ class Resolver {
     link({"checkpoint.use_node_local_storage", "--save-on-each-node",
           or_null(sources_.flags.save_on_each_node),
           json(sources_.stand_in.save_on_each_node.value_or(false)), false});
+    // As in Hugging Face, this flag wins over the file.
+    if (sources_.flags.save_on_each_node == true)
+      values_.set("checkpoint.use_node_local_storage", true);
     optimizer();
     scheduler();
     buckets();
@@ -193,14 +198,20 @@ class Resolver {
 
   void scheduler() {
     const CommandLine& flags = sources_.flags;
-    const json total = flags.max_steps ? json(*flags.max_steps) : or_null(sources_.total_steps);
+    scheduler_type();
+    if (const auto& ratio = flags.warmup_ratio; ratio && !(*ratio >= 0 && *ratio <= 1))
+      report_.problem(
+          {}, "--warmup-ratio",
+          fmt::format("{} is not allowed here; write a share of the steps, 0 to 1", *ratio));
+    const std::optional<std::uint64_t> all_steps = total_steps(sources_);
+    const json total = or_null(all_steps);
     Value& steps = values_.at("scheduler.params.total_num_steps");
     const bool had_total = steps.given;
     link({"scheduler.params.total_num_steps", "--max-steps", or_null(flags.max_steps), total});
     if (!had_total && steps.value.is_null()) steps.value = total;
     link({"scheduler.params.warmup_min_lr", "", nullptr, json(0.0)});
-    const json warmup = warmup_steps(flags, total);
-    const json fallback = warmup_steps(sources_.stand_in, total);
+    const json warmup = raised(warmup_steps(flags, all_steps));
+    const json fallback = raised(warmup_steps(sources_.stand_in, all_steps));
     if (Value& steps_given = values_.at("scheduler.params.warmup_num_steps");
         values_.states("scheduler.params.warmup_num_steps"))
       steps_given.value = std::max(steps_given.value.get<std::uint64_t>(), fewest_warmup_steps);
@@ -216,14 +227,21 @@ class Resolver {
   // Every warm-up has at least two steps; applied before values are compared.
   static constexpr std::uint64_t fewest_warmup_steps = 2;
 
-  // Hugging Face: the steps if there are any, else the share of the total, rounded up.
-  static json warmup_steps(const CommandLine& from, const json& total) {
-    std::optional<std::uint64_t> steps;
-    if (from.warmup_steps && (*from.warmup_steps > 0 || !from.warmup_ratio))
-      steps = *from.warmup_steps;
-    else if (from.warmup_ratio && *from.warmup_ratio >= 0 && total.is_number())
-      steps = static_cast<std::uint64_t>(std::ceil(total.get<double>() * *from.warmup_ratio));
+  static json raised(const std::optional<std::uint64_t>& steps) {
     return steps ? json(std::max(*steps, fewest_warmup_steps)) : json(nullptr);
+  }
+
+  // A file and a flag that both name a schedule must name the same one.
+  void scheduler_type() {
+    static constexpr std::array same = {std::pair("WarmupLR", "constant_with_warmup"),
+                                        std::pair("WarmupDecayLR", "linear"),
+                                        std::pair("WarmupCosineLR", "cosine")};
+    const auto& flag = sources_.flags.lr_scheduler_type;
+    const Value& type = values_.at("scheduler.type");
+    if (!flag || !values_.states("scheduler.type")) return;
+    for (const auto& [mine, theirs] : same)
+      if (type.value == mine && *flag == theirs) return;
+    contradict(type, "--lr-scheduler-type", json(*flag));
   }
 
   void buckets() {
@@ -271,6 +289,19 @@ class Resolver {
 };
 
 }  // namespace
+
+std::optional<std::uint64_t> total_steps(const Sources& sources) {
+  return sources.flags.max_steps ? sources.flags.max_steps : sources.total_steps;
+}
+
+std::optional<std::uint64_t> warmup_steps(const CommandLine& flags,
+                                          const std::optional<std::uint64_t>& total) {
+  if (flags.warmup_steps && (*flags.warmup_steps > 0 || !flags.warmup_ratio))
+    return flags.warmup_steps;
+  if (!flags.warmup_ratio || !total) return std::nullopt;
+  const double share = std::clamp(*flags.warmup_ratio, 0.0, 1.0);
+  return static_cast<std::uint64_t>(std::ceil(static_cast<double>(*total) * share));
+}
 
 CommandLine hugging_face_defaults() {
   CommandLine defaults;

@@ -6,6 +6,9 @@
 //   resolve(values, sources, report);
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
 #include "config/report.hpp"
 #include "config/sources.hpp"
 #include "config/values.hpp"
@@ -14,5 +17,13 @@ namespace fathom::config {
 
 // After it no value is automatic, unless a problem was reported. The batch triple is complete.
 void resolve(Values& values, const Sources& sources, Report& report);
+
+// Warm-up steps that the flags ask for: --warmup-steps if above 0, else --warmup-ratio of `total`,
+// rounded up; nothing if neither is there.
+std::optional<std::uint64_t> warmup_steps(const CommandLine& flags,
+                                          const std::optional<std::uint64_t>& total);
+
+// Optimizer steps in all: --max-steps, else what data and epochs give.
+std::optional<std::uint64_t> total_steps(const Sources& sources);
 
 }  // namespace fathom::config

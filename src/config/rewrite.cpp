@@ -54,7 +54,7 @@ void apply(const Alias& alias, Node& root, Report& report) {
   Node* parent = object_at(root, parent_path);
   FATHOM_ASSERT(parent != nullptr, "an alias leads out of an object that is not there");
   if (Node* current = parent->find(name); current != nullptr && !current->is(Kind::null)) {
-    if (!same_scalar(*old, *current))
+    if (!alias.both_allowed || !same_scalar(*old, *current))
       report.problem(old->at, old->path,
                      fmt::format("{} (line {}) says the same thing; keep only that one",
                                  current->path, current->at.line));

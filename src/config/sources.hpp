@@ -39,8 +39,8 @@ struct Sources {
   Purpose purpose = Purpose::train;
   std::uint64_t world_size = 1;                   // data-parallel ranks
   std::optional<std::uint64_t> hidden_size = {};  // of the model
-  std::optional<std::uint64_t> total_steps =
-      {};  // from data length and epochs, where --max-steps is absent
+  // From data length and epochs; --max-steps goes before it.
+  std::optional<std::uint64_t> total_steps = {};
   CommandLine flags = {};
   CommandLine stand_in = hugging_face_defaults();
 };

@@ -12,7 +12,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "engine/inference_setup.hpp"
+#include "engine/run.hpp"
 
 namespace fathom::engine {
 

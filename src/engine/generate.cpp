@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/clock.hpp"
+#include "engine/inference_setup.hpp"
 #include "engine/plan/render.hpp"
 #include "engine/sampler.hpp"
 

@@ -18,11 +18,6 @@
 
 namespace fathom::engine {
 
-struct InferenceOptions : RunOptions {
-  std::string dtype;  // fp32 | bf16 | fp16; empty: the model's own
-  std::string trace;
-};
-
 // How large the batches of a sweep get.
 struct SweepShape {
   std::uint64_t rows = 1;      // of one batch

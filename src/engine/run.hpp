@@ -43,6 +43,11 @@ struct TrainOptions : RunOptions {
   bool quiet = false;  // no progress line
 };
 
+struct InferenceOptions : RunOptions {
+  std::string dtype;  // fp32 | bf16 | fp16; empty: the model's own
+  std::string trace;
+};
+
 // The pool of update kernels and checksums, one thread a core.
 ThreadPool& worker_pool();
 

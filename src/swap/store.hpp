@@ -49,10 +49,12 @@ struct TransferRequest {
   aio::Priority priority = aio::Priority::demand;
 };
 
-// Payload bytes completed since creation, by section; padding apart.
+// Payload bytes of completed transfers since creation, by section; padding apart. A transfer that
+// failed counts nothing.
 struct StoreCounters {
   std::array<std::uint64_t, section_count> read{}, written{};
   std::uint64_t padding_read = 0, padding_written = 0;
+  // Sections and padding together: what went over the device.
   std::uint64_t total_read() const;
   std::uint64_t total_written() const;
 };
@@ -74,6 +76,9 @@ class Store {
 
   const Layout& layout() const;
 
+  // `sections` may name kinds that the format lacks (they are not meant), but no other that is not
+  // stored. The completion is never called before transfer() returns on the same thread; a section
+  // that was never written, or whose last write failed, is an Error.
   void transfer(const TransferRequest& request, aio::Completion completion);
   Result<void> transfer_and_wait(const TransferRequest& request);  // not from a completion
 

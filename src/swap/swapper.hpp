@@ -10,8 +10,13 @@
 //              it, prefetch runs exactly as far ahead as the rings allow, across the end of a pass.
 //              Knows bytes and sections, not tensors or optimizers.
 // Ownership    Borrows the Store; destruction drains it.
-// Threads      One engine thread calls begin_pass, wait, complete, drain. Completions arrive on others.
+// Threads      One engine thread calls begin_pass, wait, complete, drain; stalled_seconds and times
+//              may be called from any. Completions arrive on others.
+// Order        At most two passes are open. Ready transfers are submitted in (pass, node) order:
+//              writes as write-back, reads as prefetch, or as demand when the engine is already
+//              blocked on something that needs them.
 // Failure      The first failed transfer stops new submissions; wait() and drain() return its Error.
+//              Buffers are quiet after drain() and after destruction, not before.
 //
 //   Swapper swapper(store, nodes);
 //   for (pass …) { swapper.begin_pass(more_follow);
@@ -50,14 +55,15 @@ class Swapper {
   // The engine has computed `node` of the current pass.
   void complete(NodeId node);
 
-  // Blocks until every transfer that was submitted has completed. Returns the first failure.
+  // Blocks until every transfer that was submitted, and of the current pass every one that can be,
+  // has completed. Nothing of the pass after it is submitted from here to the next begin_pass; what
+  // was read ahead counts as done there. Returns the first failure.
   Result<void> drain();
 
   // Seconds the engine has spent blocked in wait() since construction, the wait under way included.
-  // From any thread.
   double stalled_seconds() const;
 
-  // Times of transfer `node` in the latest finished or current pass (for the trace).
+  // Times of transfer `node` in the latest pass that began (for the trace), read ahead or not.
   TransferTimes times(NodeId node) const;
 
  private:

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // aio_bench as a user meets it: exit codes, streams, files. AIO_BENCH names the program.
-#include <cstdio>
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

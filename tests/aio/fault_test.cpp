@@ -3,6 +3,8 @@
 // Every operation of a small workload fails once, then from some point on for ever, in every way:
 // the bytes are right or the request says what went wrong, and nothing hangs.
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aio/file.hpp"
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The behaviour that every engine must have, run over all of them on a direct and a buffered file.
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <functional>
+#include <future>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 

@@ -3,6 +3,8 @@
 // Helpers of the queue tests: blocking transfers, aligned memory, and bytes that differ everywhere.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <future>

@@ -8,21 +8,21 @@ namespace {
 
 constexpr std::nullopt_t none = std::nullopt;
 
-struct Row {
+struct BatchRow {
   GivenBatch given;
   std::uint64_t world;
   BatchConfig expected;  // train, micro, accumulation, world
 };
 
 TEST(BatchTriple, AnyTwoGiveTheThird) {
-  const Row rows[] = {
+  const BatchRow rows[] = {
       {{32, 16, 1}, 2, {32, 16, 1, 2}},    {{32, 8, 2}, 2, {32, 8, 2, 2}},
       {{32, 8, none}, 2, {32, 8, 2, 2}},   {{32, none, 2}, 2, {32, 8, 2, 2}},
       {{none, 8, 2}, 2, {32, 8, 2, 2}},    {{32, none, none}, 2, {32, 16, 1, 2}},
       {{none, 8, none}, 2, {16, 8, 1, 2}}, {{12, 4, none}, 1, {12, 4, 3, 1}},
       {{none, 1, none}, 1, {1, 1, 1, 1}},
   };
-  for (const Row& row : rows) {
+  for (const BatchRow& row : rows) {
     const auto batch = complete_batch(row.given, row.world);
     ASSERT_TRUE(batch) << batch.error().message();
     EXPECT_TRUE(*batch == row.expected)

@@ -39,6 +39,12 @@ inline std::string problems_of(std::string_view text, const Sources& sources = {
   return loaded.error().message();
 }
 
+// A member of a file, and what the message or the notes about it must contain.
+struct Row {
+  const char* members;  // beside a batch size
+  std::vector<const char*> says;
+};
+
 inline bool says(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }

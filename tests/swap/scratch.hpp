@@ -43,6 +43,22 @@ class TemporaryDirectory {
   std::string path_;
 };
 
+// Everything a run writes lies in one directory that TMPDIR names from here on. The processes of
+// death tests inherit it, and cannot clean up themselves: the run removes what they leave.
+class ScratchRoot : public testing::Environment {
+ public:
+  void SetUp() override {
+    root_ = std::make_unique<TemporaryDirectory>();
+    ::setenv("TMPDIR", root_->path().c_str(), 1);
+  }
+  void TearDown() override { root_.reset(); }
+
+ private:
+  std::unique_ptr<TemporaryDirectory> root_;
+};
+inline testing::Environment* const scratch_root =
+    testing::AddGlobalTestEnvironment(new ScratchRoot);
+
 // Memory that O_DIRECT accepts.
 class Buffer {
  public:

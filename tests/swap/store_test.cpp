@@ -2,12 +2,11 @@
 #include "swap/store.hpp"
 
 #include <atomic>
-#include <future>
-#include <optional>
 
 #include <gtest/gtest.h>
 #include <sys/statvfs.h>
 
+#include "swap/controlled_backend.hpp"
 #include "swap/scratch.hpp"
 
 namespace fathom::swap {
@@ -391,6 +390,29 @@ TEST_F(StoreDeathTest, AssertsThatSectionsAreNeighbours) {
                                                     .buffer = buffer.data()}));
       },
       "neighbours");
+}
+
+TEST_F(StoreDeathTest, AssertsThatOneWriteOfASectionIsUnderWayAtMost) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        Control control;
+        control.close();
+        const StoreOptions options = options_for({directory_.path()}, Verify::off);
+        std::vector<std::unique_ptr<aio::Queue>> queues;
+        queues.push_back(
+            aio::Queue::over(std::make_unique<ControlledBackend>(control), options.queue));
+        const auto store =
+            Store::create_scratch(Layout::build(two_units()), options, pool_, std::move(queues));
+        Buffer buffer(16 * MiB);
+        for (const SectionMask set : {mask(Section::m), states_mask})
+          (*store)->transfer({.direction = aio::Direction::write,
+                              .chunk = 0,
+                              .sections = set,
+                              .buffer = buffer.data()},
+                             [](Result<void>) {});
+      },
+      "meets a write of it");
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <map>
+#include <functional>
 #include <random>
 
 #include <fmt/format.h>

@@ -8,7 +8,6 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "engine/inference_setup.hpp"
 #include "engine/run.hpp"
 
 namespace fathom::tools {
