@@ -120,8 +120,9 @@ def main():
     shutil.rmtree(root, ignore_errors=True)
     bundle = Bundle(build, root)
     names = [name for name, _ in executables(build, "tools")]
-    if not names:
-        sys.exit("bundle: no program is built: tools/ declares none (LibTorch missing?)")
+    tests = [path for name, path in executables(build, "tests") if "cuda" in name]
+    if not names and not tests:
+        sys.exit("bundle: nothing to carry: neither tools/ nor the CUDA tests declare a program")
     # meson install replaces the build folder's rpaths by the relative one.
     with tempfile.TemporaryDirectory() as stage:
         subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", stage],
@@ -132,12 +133,15 @@ def main():
             if name not in installed:
                 sys.exit(f"bundle: tools/{name}/meson.build needs install: true, install_rpath: program_rpath")
             bundle.add_program(installed[name], ["libexec"], launcher=True)
-    for name, path in executables(build, "tests"):
-        if "cuda" in name:
-            bundle.add_program(path, ["libexec", "tests"], launcher=False)
+    for path in tests:
+        bundle.add_program(path, ["libexec", "tests"], launcher=False)
     bundle.finish(torch)
     print(output("cat", os.path.join(root, "MANIFEST")), end="")
-    print(f"{root}: copy it to the target and run bin/{names[0]}")
+    for name in names:
+        print(f"on the target: {os.path.basename(root)}/bin/{name}")
+    for path in tests:
+        print(f"on the target: {os.path.basename(root)}/bin/with-libs --torch "
+              f"{os.path.basename(root)}/libexec/tests/{os.path.basename(path)}")
 
 
 if __name__ == "__main__":

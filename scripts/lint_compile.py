@@ -22,6 +22,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+# gcc's flags that clang does not know, and what clang sees in libstdc++'s own stable_sort.
+QUIET = ["-Wno-unknown-warning-option", "-Wno-deprecated-declarations"]
 HEADER = re.compile(r"^src/.*(?<!-inl)\.(hpp|h)$")
 SOURCE = re.compile(r"^(src|tools)/.*\.cpp$")
 
@@ -198,7 +200,7 @@ class Tidy:
         if mark and os.path.exists(os.path.join(self.memory, mark)):
             return True, ""
         start = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-        done = run(["clang-tidy", "--quiet", unit, "--", *words[start:], "-Wno-unknown-warning-option"])
+        done = run(["clang-tidy", "--quiet", unit, "--", *words[start:], *QUIET])
         if done.returncode == 0 and mark:
             with open(os.path.join(self.memory, mark), "w", encoding="utf-8"):
                 pass

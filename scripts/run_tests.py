@@ -25,17 +25,31 @@ class Suite:
         self.passed, self.failed, self.skipped = 0, [], []
 
 
-def known_tests(build):
-    told = subprocess.run(["meson", "introspect", "--tests", build], check=True,
-                          capture_output=True, text=True)
-    return {test["name"]: test for test in json.loads(told.stdout)}
+def introspect(build, what):
+    told = subprocess.run(["meson", "introspect", what, build], check=True, capture_output=True,
+                          text=True)
+    return json.loads(told.stdout)
 
 
-def build_suites(build, tests, jobs):
-    """Builds the programs that the named tests run, and no others."""
-    targets = json.loads(subprocess.run(["meson", "introspect", "--targets", build], check=True,
-                                        capture_output=True, text=True).stdout)
-    files = {target["id"]: target["filename"][0] for target in targets}
+def choose(build, tests, suites):
+    """Names of the tests that `suites` mean: a test's name, or a folder of tests/."""
+    folder_of_target = {target["id"]: os.path.basename(os.path.dirname(target["defined_in"]))
+                        for target in introspect(build, "--targets")}
+    chosen = set()
+    for suite in suites:
+        found = {name for name, test in tests.items()
+                 if name == suite or suite in (folder_of_target.get(i) for i in test["depends"])}
+        if not found:
+            print(f"no test suite or folder named {suite}; there are: {', '.join(sorted(tests))}",
+                  file=sys.stderr)
+            sys.exit(2)
+        chosen |= found
+    return sorted(chosen)
+
+
+def build_programs(build, tests, jobs):
+    """Builds the programs that the given tests run, and no others."""
+    files = {target["id"]: target["filename"][0] for target in introspect(build, "--targets")}
     wanted = {os.path.relpath(files[i], build) for test in tests for i in test["depends"] if i in files}
     subprocess.run(["ninja", "-C", build, "-j", str(jobs), *sorted(wanted)], check=True,
                    stdout=sys.stderr)
@@ -150,20 +164,16 @@ def main():
 
     # A changed meson.build may declare other tests.
     subprocess.run(["ninja", "-C", options.build, "build.ninja"], check=True, stdout=sys.stderr)
-    tests = known_tests(options.build)
-    unknown = [name for name in options.suites if name not in tests]
-    if unknown:
-        print(f"no test suite named {', '.join(unknown)}; there are: {', '.join(sorted(tests))}",
-              file=sys.stderr)
-        return 2
-    chosen = [tests[name] for name in options.suites] if options.suites else list(tests.values())
-    if options.suites:
-        build_suites(options.build, chosen, options.jobs)
+    tests = {test["name"]: test for test in introspect(options.build, "--tests")}
+    names = choose(options.build, tests, options.suites) if options.suites else []
+    chosen = [tests[name] for name in names or tests]
+    if names:
+        build_programs(options.build, chosen, options.jobs)
     remove_stale_results(options.build, chosen)
     # Slow machines and sanitizers may take longer; a hang is still found.
     ran = subprocess.run(["meson", "test", "-C", options.build, "--no-rebuild", "--print-errorlogs",
                           "--timeout-multiplier", "10", "--num-processes", str(options.jobs),
-                          *options.suites], check=False)
+                          *names], check=False)
 
     logs = os.path.join(options.build, "meson-logs")
     suites = read_cases(os.path.join(logs, "testlog.junit.xml"), "fathom")

@@ -37,8 +37,9 @@ def wrap(text):
             cut = line.rfind(" ", len(prefix) + 1, COLUMNS + 1)
             if cut > len(prefix):
                 line, rest = line[:cut].rstrip(), line[cut + 1:].lstrip()
+                # Only a line that is nothing but comment may take words in front.
                 follows = bool(lines) and not LABEL.match(lines[0]) and (
-                    continuation(lines[0]) == prefix)
+                    bool(PLAIN.match(lines[0])) and continuation(lines[0]) == prefix)
                 if follows:
                     lines[0] = prefix + rest + " " + lines[0][len(prefix):]
                 else:
@@ -47,13 +48,24 @@ def wrap(text):
     return "\n".join(out)
 
 
+def code_of(text):
+    """What is not comment and not space: wrapping may not touch it."""
+    lines = (TRAILING.match(line) for line in text.split("\n"))
+    kept = [match[1] if match else "" if PLAIN.match(line) else line
+            for match, line in zip(lines, text.split("\n"))]
+    return "".join("".join(kept).split())
+
+
 def main():
     long = "// Purpose      " + " ".join(["word"] * 18)
     assert wrap(long + "\n//              next") == long[:-5] + "\n//              word next"
+    two = "int a;  // " + "word " * 20 + "\nint b;  // next"
+    assert code_of(wrap(two)) == "inta;intb;", wrap(two)
     for path in sys.argv[1:]:
         with open(path, encoding="utf-8") as source:
             text = source.read()
         wrapped = wrap(text)
+        assert code_of(wrapped) == code_of(text), f"{path}: wrapping would change code"
         if wrapped != text:
             with open(path, "w", encoding="utf-8") as source:
                 source.write(wrapped)
