@@ -58,7 +58,7 @@ Result<aio::Trial> trial_of(const Arm& arm, const Place& place, const aio::Arena
   auto queue =
       aio::Queue::over(std::move(backend),
                        {.engine = arm.engine, .block_size = arm.block, .queue_depth = arm.depth});
-  // One request more than the depth keeps the queue from draining between two requests.
+  // The arena holds at least as many blocks as the depth, so the queue never waits for requests.
   return aio::run_trial(*queue, place.file, arena, direction, arm.block, seconds, most_bytes, stop);
 }
 
