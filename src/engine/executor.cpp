@@ -68,7 +68,10 @@ std::unique_ptr<TrainingExecutor::Program> TrainingExecutor::prepare(const StepP
 Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches,
                                           double learning_rate, bool more_follow) {
   FATHOM_ASSERT(batches.size() == plan_.input.accumulation, "one batch for each micro-batch");
-  Pass pass{.batches = &batches, .hyper = rule_.hyper, .t = updates_ + 1};
+  Pass pass;
+  pass.batches = &batches;
+  pass.hyper = rule_.hyper;
+  pass.t = updates_ + 1;
   pass.hyper.lr = learning_rate;
   for (const MicroBatch& batch : batches) pass.predictions += count_predictions(batch.targets);
   const bool any_lazy = !plan_.flush.empty();

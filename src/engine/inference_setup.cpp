@@ -67,7 +67,7 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   input.fixed_bytes = cache_bytes;
   input.host_memory = config().fathom.host_memory ? *config().fathom.host_memory
                                                   : aio::memory_limit().available / 5 * 4;
-  input.rates = measure_machine(compute_, nvme ? store_paths(config()) : std::vector<std::string>{},
+  input.rates = measure_machine(input, nvme ? store_paths(config()) : std::vector<std::string>{},
                                 queue_options(config()), options_.rates, worker_pool());
   FATHOM_ASSIGN(plan_, make_plan(input));
   FATHOM_CHECK(refuse_shortfalls(find_shortfalls(config(), *plan_)));

@@ -214,7 +214,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
       config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
   const bool disk = input.weights_lowest == Tier::nvme || input.states_lowest == Tier::nvme;
   input.rates =
-      measure_machine(input.compute, disk ? store_paths(config) : std::vector<std::string>{},
+      measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
                       queue_options(config), options.rates, worker_pool());
   FATHOM_ASSIGN(setup.plan, make_plan(input));
   setup.shortfalls = find_shortfalls(config, setup.plan);

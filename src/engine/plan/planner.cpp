@@ -179,7 +179,7 @@ class Planner {
         sum += round_up(plan_.units.back().flat.elements * 4, io_alignment);
     }
     if (input_.mode == Mode::train) sum += gradient_memory();
-    return round_up(sum, swap::extent_alignment);
+    return round_up(sum, 64 * KiB);
   }
 
   std::uint64_t gradient_memory() const {
