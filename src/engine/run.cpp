@@ -63,6 +63,7 @@ PlanInput training_input(const TrainingSetup& setup, const config::Config& confi
   input.chunk_elements = config.zero.chunk_elements;
   input.path_weights = path_weights(config);
   input.world = static_cast<std::uint32_t>(config.batch.world_size);
+  input.threads = worker_pool().size();
   if (setup.data) input.fixed_bytes = setup.data->memory_bytes();
   return input;
 }

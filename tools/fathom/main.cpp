@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <iterator>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -40,6 +46,18 @@ constexpr Entry entries[] = {
     {"env", "versions, machine, usable I/O engines", fathom::tools::add_env},
 };
 
+// LibTorch's OpenMP threads spin while they wait for each other. The disk's and the checksums' threads
+// share the cores with them, and a spinning thread then costs its neighbour whole scheduler slices:
+// steps became two to five times slower. libgomp reads the policy when it is loaded, before main, so
+// the commands that compute start once more with it set; a policy of the user's is left alone.
+void wait_passively(int argc, char** argv) {
+  static constexpr std::string_view computing[] = {"train", "plan", "generate", "eval"};
+  if (argc < 2 || std::find(std::begin(computing), std::end(computing), argv[1]) == std::end(computing)) return;
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", 1);
+  ::execv("/proc/self/exe", argv);  // returns only when it fails; then things are slow, not wrong
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"Fathom trains and runs models larger than device and host memory together.",
                "fathom"};
@@ -70,6 +88,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  wait_passively(argc, argv);
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {
