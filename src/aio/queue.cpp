@@ -66,14 +66,10 @@ struct Queue::State {
 
 const char* to_string(Engine engine) {
   switch (engine) {
-    case Engine::automatic:
-      return "auto";
-    case Engine::io_uring:
-      return "io_uring";
-    case Engine::libaio:
-      return "libaio";
-    case Engine::posix:
-      return "posix";
+    case Engine::automatic: return "auto";
+    case Engine::io_uring: return "io_uring";
+    case Engine::libaio: return "libaio";
+    case Engine::posix: return "posix";
   }
   return "unknown";
 }

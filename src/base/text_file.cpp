@@ -61,7 +61,8 @@ Result<void> sync_directory(const std::string& path) {
   const UniqueFd fd(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // Some file systems cannot sync a directory; there a rename is as durable as it gets.
   if (!fd || (::fsync(fd.get()) != 0 && errno != EINVAL && errno != EROFS))
-    return fail(Error(Errc::io, "sync a directory").on(name).because_errno(errno).remedy("check the disk"));
+    return fail(
+        Error(Errc::io, "sync a directory").on(name).because_errno(errno).remedy("check the disk"));
   return {};
 }
 

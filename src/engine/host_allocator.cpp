@@ -2,8 +2,8 @@
 #include "engine/host_allocator.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstddef>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -24,8 +24,9 @@ constexpr std::size_t small_limit = 64 * KiB;  // below: the C library's, counte
 constexpr std::size_t alignment = 64;
 constexpr std::size_t huge_page = 2 * MiB;
 
-// Memory for tensors: one region of the size of the cap, cut by a RegionHeap; what does not fit into it in
-// one piece is mapped on its own, and pages of free blocks are returned to keep the sum under the cap.
+// Memory for tensors: one region of the size of the cap, cut by a RegionHeap; what does not fit
+// into it in one piece is mapped on its own, and pages of free blocks are returned to keep the sum
+// under the cap.
 class Pool {
  public:
   void* allocate(std::size_t bytes) {
@@ -53,7 +54,8 @@ class Pool {
         apart_ -= block.bytes;
         break;
       case Kind::region:
-        block.region->heap.give_back(static_cast<std::uint64_t>(static_cast<std::byte*>(address) - block.region->base));
+        block.region->heap.give_back(
+            static_cast<std::uint64_t>(static_cast<std::byte*>(address) - block.region->base));
         drop_unused_regions();
         break;
     }
@@ -65,7 +67,8 @@ class Pool {
     current_ = nullptr;
     if (bytes >= small_limit) {
       const std::size_t size = round_up(bytes, huge_page);
-      void* base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      void* base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (base != MAP_FAILED) {
         ::madvise(base, size, MADV_HUGEPAGE);
         regions_.push_back(std::make_unique<Region>(static_cast<std::byte*>(base), size));
@@ -107,7 +110,8 @@ class Pool {
     const std::size_t size = round_up(std::max<std::size_t>(bytes, 1), alignment);
     make_room(size);
     void* address = std::aligned_alloc(alignment, size);
-    TORCH_CHECK_WITH(OutOfMemoryError, address != nullptr, "out of memory allocating ", size, " bytes");
+    TORCH_CHECK_WITH(OutOfMemoryError, address != nullptr, "out of memory allocating ", size,
+                     " bytes");
     apart_ += size;
     return {address, size, Kind::small, nullptr};
   }
@@ -115,7 +119,8 @@ class Pool {
   Block large(std::size_t bytes) {
     if (current_ != nullptr) {
       if (const auto offset = current_->heap.take(bytes)) {
-        const Block block{current_->base + *offset, current_->heap.bytes_of(*offset), Kind::region, current_};
+        const Block block{current_->base + *offset, current_->heap.bytes_of(*offset), Kind::region,
+                          current_};
         // What was taken may have become resident anew: others' free pages make room for it.
         shrink_to_cap();
         return block;
@@ -123,8 +128,10 @@ class Pool {
     }
     const std::size_t size = round_up(bytes, RegionHeap::grain);
     make_room(size);
-    void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    TORCH_CHECK_WITH(OutOfMemoryError, address != MAP_FAILED, "out of memory mapping ", size, " bytes");
+    void* address =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    TORCH_CHECK_WITH(OutOfMemoryError, address != MAP_FAILED, "out of memory mapping ", size,
+                     " bytes");
     if (size >= huge_page) ::madvise(address, size, MADV_HUGEPAGE);
     apart_ += size;
     return {address, size, Kind::mapped, nullptr};
@@ -144,8 +151,8 @@ class Pool {
   void make_room(std::size_t size) {
     while (cap_ != 0 && held() + size > cap_ && return_one()) {
     }
-    TORCH_CHECK_WITH(OutOfMemoryError, cap_ == 0 || live_ + size <= cap_, "activations need ", live_ + size,
-                     " bytes, the plan allows ", cap_);
+    TORCH_CHECK_WITH(OutOfMemoryError, cap_ == 0 || live_ + size <= cap_, "activations need ",
+                     live_ + size, " bytes, the plan allows ", cap_);
   }
 
   bool return_one() {

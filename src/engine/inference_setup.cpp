@@ -58,7 +58,8 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
       compute_ == ComputeType::fp32 ? swap::weights32_sections : swap::weights16_sections;
   input.micro_batch = shape.rows;
   input.accumulation = shape.batches;
-  // A decoding sweep has few tokens but attends to the whole cache: bounding both by one length is safe.
+  // A decoding sweep has few tokens but attends to the whole cache: bounding both by one length is
+  // safe.
   input.length = std::max(shape.length, shape.capacity);
   const bool nvme = config().zero.offload_param.tier == config::Tier::nvme;
   input.weights_lowest = nvme ? Tier::nvme : Tier::host;
@@ -68,8 +69,9 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   const std::uint64_t cache_bytes = shape.batches * shape.rows * shape.capacity * spec_.layers * 2 *
                                     spec_.kv_heads * spec_.head_dim * input.compute_bytes();
   // A padded batch has a mask, made in fp32 and rounded to the compute type.
-  const std::uint64_t mask_bytes =
-      shape.rows * shape.length * std::max(shape.length, shape.capacity) * (4 + input.compute_bytes());
+  const std::uint64_t mask_bytes = shape.rows * shape.length *
+                                   std::max(shape.length, shape.capacity) *
+                                   (4 + input.compute_bytes());
   input.fixed_bytes = cache_bytes + mask_bytes;
   input.threads = worker_pool().size();
   input.host_memory = config().fathom.host_memory ? *config().fathom.host_memory

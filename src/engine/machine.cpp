@@ -115,9 +115,9 @@ Rates measure_machine(const PlanInput& input, const std::vector<std::string>& pa
   const std::string cpu = fmt::format("{} threads", pool.size());
   const models::ModelSpec& m = input.model;
   const std::string block =
-      fmt::format("block {} {} {} {} {} {} batch {}x{} {} {} {}", m.family, m.hidden, m.intermediate, m.heads,
-                  m.kv_heads, m.head_dim, input.micro_batch, input.length, to_string(input.compute),
-                  input.mode == Mode::train ? "train" : "inference", cpu);
+      fmt::format("block {} {} {} {} {} {} batch {}x{} {} {} {}", m.family, m.hidden,
+                  m.intermediate, m.heads, m.kv_heads, m.head_dim, input.micro_batch, input.length,
+                  to_string(input.compute), input.mode == Mode::train ? "train" : "inference", cpu);
   rates.flops = overrides.flops ? *overrides.flops : cache.get(block, [&] {
     return measure_block_flops(m, input.compute, input.mode, input.micro_batch, input.length);
   });

@@ -24,11 +24,12 @@ struct RateOverrides {
   std::optional<double> flops, read, write, duplex;
 };
 
-// Rates for `input` (its model, batch and compute type). `paths`: the directories of the store, empty when
-// nothing is on nvme. A path that can't be measured keeps the defaults; using it later gives the real
-// Error.
+// Rates for `input` (its model, batch and compute type). `paths`: the directories of the store,
+// empty when nothing is on nvme. A path that can't be measured keeps the defaults; using it later
+// gives the real Error.
 Rates measure_machine(const PlanInput& input, const std::vector<std::string>& paths,
-                      const aio::QueueOptions& queue, const RateOverrides& overrides, ThreadPool& pool);
+                      const aio::QueueOptions& queue, const RateOverrides& overrides,
+                      ThreadPool& pool);
 
 // Whether bf16 matrix products are faster here than fp32 ones on widened weights.
 bool has_fast_bf16();

@@ -2,10 +2,10 @@
 //
 // RegionHeap: which parts of one region of memory are in use. Pure: offsets, no memory.
 //
-// Purpose      Best fit with immediate merging of neighbours. A training step asks for the same sizes over
-//              and over, so the same blocks are found again and no page is given back and faulted in anew.
-//              Free blocks remember whether their pages may be resident, so that the owner can return
-//              them when the promise of a peak needs it.
+// Purpose      Best fit with immediate merging of neighbours. A training step asks for the same
+//              sizes over and over, so the same blocks are found again and no page is given back
+//              and faulted in anew. Free blocks remember whether their pages may be resident, so
+//              that the owner can return them when the promise of a peak needs it.
 // Threads      The owner locks.
 // Units        Bytes; sizes are rounded up to `grain`.
 #pragma once
@@ -31,8 +31,8 @@ class RegionHeap {
   // The largest free block whose pages may be resident, now noted as returned: {offset, bytes}.
   std::optional<std::pair<std::uint64_t, std::uint64_t>> largest_resident_free();
 
-  std::uint64_t used() const { return used_; }           // in taken blocks
-  std::uint64_t resident() const { return resident_; }   // used, and free but perhaps resident
+  std::uint64_t used() const { return used_; }          // in taken blocks
+  std::uint64_t resident() const { return resident_; }  // used, and free but perhaps resident
   std::uint64_t bytes_of(std::uint64_t offset) const { return taken_.at(offset); }
 
  private:
@@ -43,9 +43,9 @@ class RegionHeap {
   void add_free(std::uint64_t offset, Free block);
   void remove_free(std::map<std::uint64_t, Free>::iterator block);
 
-  std::map<std::uint64_t, Free> free_;                          // by offset
-  std::set<std::pair<std::uint64_t, std::uint64_t>> by_size_;   // {bytes, offset}
-  std::map<std::uint64_t, std::uint64_t> taken_;                // offset -> bytes
+  std::map<std::uint64_t, Free> free_;                         // by offset
+  std::set<std::pair<std::uint64_t, std::uint64_t>> by_size_;  // {bytes, offset}
+  std::map<std::uint64_t, std::uint64_t> taken_;               // offset -> bytes
   std::uint64_t used_ = 0, resident_ = 0;
 };
 

@@ -20,14 +20,10 @@ constexpr std::uint64_t default_length = 1024;
 
 aio::Engine engine_of(config::IoEngine engine) {
   switch (engine) {
-    case config::IoEngine::automatic:
-      return aio::Engine::automatic;
-    case config::IoEngine::io_uring:
-      return aio::Engine::io_uring;
-    case config::IoEngine::libaio:
-      return aio::Engine::libaio;
-    case config::IoEngine::posix:
-      return aio::Engine::posix;
+    case config::IoEngine::automatic: return aio::Engine::automatic;
+    case config::IoEngine::io_uring: return aio::Engine::io_uring;
+    case config::IoEngine::libaio: return aio::Engine::libaio;
+    case config::IoEngine::posix: return aio::Engine::posix;
   }
   return aio::Engine::automatic;
 }
@@ -214,9 +210,8 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   input.host_memory =
       config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
   const bool disk = input.weights_lowest == Tier::nvme || input.states_lowest == Tier::nvme;
-  input.rates =
-      measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
-                      queue_options(config), options.rates, worker_pool());
+  input.rates = measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
+                                queue_options(config), options.rates, worker_pool());
   FATHOM_ASSIGN(setup.plan, make_plan(input));
   setup.shortfalls = find_shortfalls(config, setup.plan);
   return setup;

@@ -150,12 +150,10 @@ ActivationBytes activation_bytes(const ModelSpec& spec, std::uint32_t unit, std:
   FATHOM_ASSERT(unit < spec.units.size(), "no such unit");
   const Bytes tokens = batch * length;
   switch (spec.units[unit].kind) {
-    case UnitKind::embedding:
-      return of_embedding(spec, tokens, element_bytes);
+    case UnitKind::embedding: return of_embedding(spec, tokens, element_bytes);
     case UnitKind::layer:
       return of_layer(spec, spec.units[unit], tokens, length, element_bytes, threads);
-    case UnitKind::head:
-      return of_head(spec, tokens, element_bytes);
+    case UnitKind::head: return of_head(spec, tokens, element_bytes);
   }
   return {};
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A disk that fails in the middle of training: a typed Error that names the place, no hang, no wrong bits.
+// A disk that fails in the middle of training: a typed Error that names the place, no hang, no
+// wrong bits.
 #include <gtest/gtest.h>
 
 #include "aio/faulty_backend.hpp"
@@ -34,7 +35,8 @@ Attempt attempt(const Job& job, std::uint64_t memory, const aio::FaultRule& rule
   const aio::FaultyBackend* faulty = nullptr;
   Where where{.host_memory = memory};
   where.queues = [&](const aio::QueueOptions& options) {
-    auto backend = std::make_unique<aio::FaultyBackend>(aio::make_posix_backend(4), std::vector<aio::FaultRule>{rule});
+    auto backend = std::make_unique<aio::FaultyBackend>(aio::make_posix_backend(4),
+                                                        std::vector<aio::FaultRule>{rule});
     faulty = backend.get();
     std::vector<std::unique_ptr<aio::Queue>> queues;
     queues.push_back(aio::Queue::over(std::move(backend), options));
@@ -56,14 +58,16 @@ Attempt attempt(const Job& job, std::uint64_t memory, const aio::FaultRule& rule
 class DiskFault : public ::testing::TestWithParam<bool> {};
 
 // Strikes operation n, for n from 1 in steps, until a run gets by without being struck.
-// `recovers`: a run may also end well, and then with the right bits; else every strike must be an Error.
+// `recovers`: a run may also end well, and then with the right bits; else every strike must be an
+// Error.
 void for_every_operation(const Job& job, aio::Fault fault, bool for_ever, bool recovers,
                          std::optional<aio::Direction> only = {}) {
   const std::uint64_t memory = smallest_memory(job);
   const Outcome wanted = outcome_of(job, {.host_memory = memory});
   std::uint64_t n = 1, errors = 0;
   for (;; n += fault == aio::Fault::short_aligned ? 9 : 3) {
-    const Attempt got = attempt(job, memory, {.fault = fault, .at = n, .for_ever = for_ever, .only = only});
+    const Attempt got =
+        attempt(job, memory, {.fault = fault, .at = n, .for_ever = for_ever, .only = only});
     if (!got.struck) {
       ASSERT_FALSE(got.error);
       break;
@@ -96,7 +100,8 @@ TEST_P(DiskFault, ADeadDiskIsAnErrorThatNamesTheFile) {
 TEST_P(DiskFault, AFlippedBitIsNeverTrainedOn) {
   // The store writes whole sections and checks them all, the padding's zeros too or not: a run that
   // goes on has the right bits.
-  for_every_operation(small_job(GetParam()), aio::Fault::flip_on_read, false, true, aio::Direction::read);
+  for_every_operation(small_job(GetParam()), aio::Fault::flip_on_read, false, true,
+                      aio::Direction::read);
 }
 TEST_P(DiskFault, ShortTransfersAreFinished) {
   for_every_operation(small_job(GetParam()), aio::Fault::short_aligned, true, true);

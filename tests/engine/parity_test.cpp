@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Gradients of the whole engine against those of another implementation (../shared/models).
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <cstdlib>
 #include <map>
+
+#include <gtest/gtest.h>
 
 #include "models/hf_config.hpp"
 #include "training_fixture.hpp"
@@ -16,7 +16,8 @@ namespace {
 using namespace testing_runs;
 
 std::filesystem::path shared_models() {
-  if (const char* shared = std::getenv("FATHOM_SHARED")) return std::filesystem::path(shared) / "models";
+  if (const char* shared = std::getenv("FATHOM_SHARED"))
+    return std::filesystem::path(shared) / "models";
   const char* root = std::getenv("FATHOM_SOURCE_ROOT");
   return std::filesystem::path(root != nullptr ? root : ".") / "../shared/models";
 }
@@ -46,7 +47,8 @@ class Parity : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Parity, LossAndGradientsThroughTheEngine) {
   const std::filesystem::path directory = shared_models() / GetParam();
-  if (!std::filesystem::exists(directory / "expected.safetensors")) GTEST_SKIP() << "no " << directory.string();
+  if (!std::filesystem::exists(directory / "expected.safetensors"))
+    GTEST_SKIP() << "no " << directory.string();
   const auto expected = models::SafetensorsReader::open(directory / "expected.safetensors");
   const auto weights = models::SafetensorsReader::open(directory);
   ASSERT_TRUE(expected && weights);
@@ -63,14 +65,15 @@ TEST_P(Parity, LossAndGradientsThroughTheEngine) {
   TrainingRun run(job, {.host_memory = smallest_memory(job)}, scratch.path(), *source);
   ASSERT_FALSE(run.error()) << run.error()->message();
   std::map<std::string, std::vector<float>> gradients;
-  run.executor().observe_gradients([&](std::uint32_t unit, const std::byte* gradient, std::uint64_t) {
-    const auto* values = reinterpret_cast<const float*>(gradient);
-    const models::UnitSpec& spec = run.plan().input.model.units[unit];
-    for (std::size_t p = 0; p < spec.parameters.size(); ++p) {
-      const auto* begin = values + run.plan().units[unit].flat.offsets[p];
-      gradients[spec.parameters[p].name].assign(begin, begin + spec.parameters[p].elements());
-    }
-  });
+  run.executor().observe_gradients(
+      [&](std::uint32_t unit, const std::byte* gradient, std::uint64_t) {
+        const auto* values = reinterpret_cast<const float*>(gradient);
+        const models::UnitSpec& spec = run.plan().input.model.units[unit];
+        for (std::size_t p = 0; p < spec.parameters.size(); ++p) {
+          const auto* begin = values + run.plan().units[unit].flat.offsets[p];
+          gradients[spec.parameters[p].name].assign(begin, begin + spec.parameters[p].elements());
+        }
+      });
   const auto result = run.executor().step({first_row(*expected)}, 0, false);
   ASSERT_TRUE(result) << result.error().message();
   const float loss = read_floats(*expected, "loss")[0];
@@ -93,7 +96,8 @@ TEST_P(Parity, LossAndGradientsThroughTheEngine) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Parity,
-                         ::testing::Values("tiny-random/llama", "tiny-random/llama-sharded", "tinystories-260k"),
+                         ::testing::Values("tiny-random/llama", "tiny-random/llama-sharded",
+                                           "tinystories-260k"),
                          [](const auto& test) {
                            std::string name = test.param;
                            for (char& c : name)

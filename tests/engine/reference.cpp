@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reference.hpp"
 
+#include <cmath>
+
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-
-#include <cmath>
 
 #include "engine/tensors.hpp"
 #include "kernels/convert.hpp"
@@ -31,8 +31,9 @@ class Reference {
       const std::size_t n = unit.flat.elements;
       unit.x.assign(n, 0);
       for (std::size_t p = 0; p < spec.parameters.size(); ++p)
-        models::fill(spec.parameters[p], job.seed, 0,
-                     std::span(unit.x.data() + unit.flat.offsets[p], spec.parameters[p].elements()));
+        models::fill(
+            spec.parameters[p], job.seed, 0,
+            std::span(unit.x.data() + unit.flat.offsets[p], spec.parameters[p].elements()));
       unit.m.assign(n, 0);
       unit.v.assign(n, 0);
       unit.sum.assign(n, 0);
@@ -49,15 +50,18 @@ class Reference {
       for (Unit& unit : units_) std::fill(unit.sum.begin(), unit.sum.end(), 0.0F);
       double loss = 0, predictions = 0;
       const auto batches = batches_of(job_, step);
-      for (const MicroBatch& batch : batches) predictions += static_cast<double>(batch.targets.numel());
+      for (const MicroBatch& batch : batches)
+        predictions += static_cast<double>(batch.targets.numel());
       for (const MicroBatch& batch : batches) loss += micro_batch(batch, predictions);
-      // A tied embedding has gradients from both ends of the model: the order of the sum is the head's
-      // part of all micro-batches, then the embedding's.
-      for (const at::Tensor& gradient : embedding_) add_tensor(nullptr, units_[0].sum.data(), gradient, false);
+      // A tied embedding has gradients from both ends of the model: the order of the sum is the
+      // head's part of all micro-batches, then the embedding's.
+      for (const at::Tensor& gradient : embedding_)
+        add_tensor(nullptr, units_[0].sum.data(), gradient, false);
       embedding_.clear();
       double squares = 0;
       for (std::size_t u = units_.size(); u-- > 0;)
-        squares += kernels::gradient_stats(nullptr, units_[u].sum.data(), units_[u].sum.size()).sum_squares;
+        squares += kernels::gradient_stats(nullptr, units_[u].sum.data(), units_[u].sum.size())
+                       .sum_squares;
       const double norm = std::sqrt(squares);
       double scale = 1;
       if (job_.clipping > 0) scale = 1 / std::max(1.0, (norm + 1e-6) / job_.clipping);
@@ -83,7 +87,8 @@ class Reference {
       return fp32;
     }
     if (job_.widen) {
-      kernels::bf16_to_fp32(nullptr, static_cast<float*>(fp32.data_ptr()), unit.w.data() + at, count);
+      kernels::bf16_to_fp32(nullptr, static_cast<float*>(fp32.data_ptr()), unit.w.data() + at,
+                            count);
       return fp32;
     }
     const at::Tensor bf16 = at::empty(shape, at::TensorOptions().dtype(c10::ScalarType::BFloat16));
@@ -93,7 +98,8 @@ class Reference {
 
   models::TensorList parameters(std::size_t u) const {
     models::TensorList list;
-    for (std::size_t p = 0; p < units_[u].spec->parameters.size(); ++p) list.push_back(parameter(units_[u], p));
+    for (std::size_t p = 0; p < units_[u].spec->parameters.size(); ++p)
+      list.push_back(parameter(units_[u], p));
     return list;
   }
 
@@ -101,28 +107,32 @@ class Reference {
   double micro_batch(const MicroBatch& batch, double predictions) {
     std::vector<models::TensorList> inputs = {{}};
     for (std::size_t u = 0; u + 1 < units_.size(); ++u)
-      inputs.push_back({forward_block(*model_.blocks[u], parameters(u), inputs[u], batch.input_ids)->front()});
+      inputs.push_back(
+          {forward_block(*model_.blocks[u], parameters(u), inputs[u], batch.input_ids)->front()});
     const std::size_t head = units_.size() - 1;
     models::TensorList weights = parameters(head), sums;
-    for (std::size_t p = 0; p < units_[head].spec->parameters.size(); ++p) sums.push_back(sum_view(head, p));
+    for (std::size_t p = 0; p < units_[head].spec->parameters.size(); ++p)
+      sums.push_back(sum_view(head, p));
     if (job_.spec.tied_head) {
       weights.push_back(parameter(units_[0], 0));
       sums.push_back(sum_view(0, 0));
     }
     const at::Tensor hidden = inputs[head].front().reshape({-1, inputs[head].front().size(-1)});
     const auto rows = static_cast<std::uint64_t>(hidden.size(0));
-    const auto loss = models::head_loss_backward(*model_.head, weights, hidden, batch.targets.view({-1}),
-                                                 static_cast<std::int64_t>(models::loss_chunk_rows(job_.spec, rows)),
-                                                 1 / predictions, sums);
+    const auto loss = models::head_loss_backward(
+        *model_.head, weights, hidden, batch.targets.view({-1}),
+        static_cast<std::int64_t>(models::loss_chunk_rows(job_.spec, rows)), 1 / predictions, sums);
     at::Tensor gradient = loss->gradient.view(inputs[head].front().sizes());
     for (std::size_t u = head; u-- > 0;) {
-      const auto gradients = block_gradients(*model_.blocks[u], parameters(u), inputs[u], batch.input_ids, gradient);
+      const auto gradients =
+          block_gradients(*model_.blocks[u], parameters(u), inputs[u], batch.input_ids, gradient);
       if (u == 0 && job_.spec.tied_head) {
         embedding_.push_back(gradients->front());
         continue;
       }
       for (std::size_t p = 0; p < units_[u].spec->parameters.size(); ++p)
-        add_tensor(nullptr, units_[u].sum.data() + units_[u].flat.offsets[p], (*gradients)[inputs[u].size() + p], false);
+        add_tensor(nullptr, units_[u].sum.data() + units_[u].flat.offsets[p],
+                   (*gradients)[inputs[u].size() + p], false);
       if (u > 0) gradient = gradients->front();
     }
     return loss->sum;
@@ -138,14 +148,15 @@ class Reference {
     std::vector<std::uint16_t> rounded(unit.sum.size());
     kernels::fp32_to_bf16(nullptr, rounded.data(), unit.sum.data(), unit.sum.size());
     for (std::size_t p = 0; p < unit.spec->parameters.size(); ++p) {
-      const auto step = kernels::adam_step(job_.hyper, t, scale, unit.spec->parameters[p].shape.size() > 1);
+      const auto step =
+          kernels::adam_step(job_.hyper, t, scale, unit.spec->parameters[p].shape.size() > 1);
       const std::size_t at = unit.flat.offsets[p], n = unit.spec->parameters[p].elements();
       if (job_.fp32)
-        kernels::adamw_fp32(nullptr, step, unit.x.data() + at, unit.m.data() + at, unit.v.data() + at,
-                            unit.sum.data() + at, n);
+        kernels::adamw_fp32(nullptr, step, unit.x.data() + at, unit.m.data() + at,
+                            unit.v.data() + at, unit.sum.data() + at, n);
       else
-        kernels::adamw_split(nullptr, step, unit.w.data() + at, unit.lo.data() + at, unit.m.data() + at,
-                             unit.v.data() + at, rounded.data() + at, n);
+        kernels::adamw_split(nullptr, step, unit.w.data() + at, unit.lo.data() + at,
+                             unit.m.data() + at, unit.v.data() + at, rounded.data() + at, n);
     }
   }
 

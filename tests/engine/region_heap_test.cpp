@@ -68,7 +68,8 @@ TEST(RegionHeap, BlocksNeverOverlapAndTheSumsHold) {
         taken.emplace(*offset, size);
       }
     } else if (what < 7 && !taken.empty()) {
-      const auto victim = std::next(taken.begin(), static_cast<std::ptrdiff_t>(random() % taken.size()));
+      const auto victim =
+          std::next(taken.begin(), static_cast<std::ptrdiff_t>(random() % taken.size()));
       heap.give_back(victim->first);
       taken.erase(victim);
     } else {

@@ -3,16 +3,16 @@
 // Small training runs at the level of plan, residence and executor, and what they leave behind.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-#include <gtest/gtest.h>
-
 #include <cstring>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <gtest/gtest.h>
 
 #include "base/random.hpp"
 #include "engine/executor.hpp"
@@ -44,8 +44,8 @@ class ScratchDirectory {
 // Everything that defines the numbers of a run …
 struct Job {
   models::ModelSpec spec = testing_specs::llama_spec(3, 64, 96, false);
-  bool fp32 = false;    // precision of training
-  bool widen = false;   // bf16 weights computed in fp32
+  bool fp32 = false;   // precision of training
+  bool widen = false;  // bf16 weights computed in fp32
   double clipping = 0.5;
   std::uint64_t micro_batch = 2, accumulation = 2, length = 16;
   std::uint64_t steps = 4;
@@ -105,7 +105,8 @@ inline std::uint64_t smallest_memory(const Job& job, Where where = {}) {
 inline std::vector<MicroBatch> batches_of(const Job& job, std::uint64_t step) {
   const CounterRandom random(job.seed, "tokens");
   const auto type = at::TensorOptions().dtype(c10::ScalarType::Long);
-  const auto rows = static_cast<std::int64_t>(job.micro_batch), columns = static_cast<std::int64_t>(job.length);
+  const auto rows = static_cast<std::int64_t>(job.micro_batch),
+             columns = static_cast<std::int64_t>(job.length);
   std::vector<MicroBatch> batches;
   std::uint64_t at = step * job.accumulation * job.micro_batch * (job.length + 1);
   for (std::uint64_t i = 0; i < job.accumulation; ++i) {
@@ -128,7 +129,8 @@ inline std::vector<MicroBatch> batches_of(const Job& job, std::uint64_t step) {
 // A planned and loaded model, ready to be stepped.
 class TrainingRun {
  public:
-  TrainingRun(const Job& job, const Where& where, std::string directory, const ParameterSource& source = {})
+  TrainingRun(const Job& job, const Where& where, std::string directory,
+              const ParameterSource& source = {})
       : job_(job), pool_(2), directory_(std::move(directory)) {
     auto plan = make_plan(plan_input(job, where));
     if (!plan) throw std::runtime_error(plan.error().message());
@@ -145,12 +147,15 @@ class TrainingRun {
       error_ = residence_.error();
       return;
     }
-    if (auto filled = fill_residence(**residence_, source ? source : random_source(job.seed), false, pool_); !filled) {
+    if (auto filled =
+            fill_residence(**residence_, source ? source : random_source(job.seed), false, pool_);
+        !filled) {
       error_ = filled.error();
       return;
     }
-    executor_ = std::make_unique<TrainingExecutor>(*plan_, **residence_, model_, pool_,
-                                                   UpdateRule{.hyper = job.hyper, .clipping = job.clipping}, nullptr);
+    executor_ = std::make_unique<TrainingExecutor>(
+        *plan_, **residence_, model_, pool_,
+        UpdateRule{.hyper = job.hyper, .clipping = job.clipping}, nullptr);
   }
 
   const std::optional<Error>& error() const { return error_; }
@@ -183,7 +188,8 @@ class TrainingRun {
       for (swap::ChunkId c = 0; c < plan_->chunks.size(); ++c) {
         FATHOM_ASSIGN(const ChunkView view, residence().visit(c, true));
         const std::byte* address[] = {view.weights, reinterpret_cast<std::byte*>(view.low),
-                                      reinterpret_cast<std::byte*>(view.m), reinterpret_cast<std::byte*>(view.v)};
+                                      reinterpret_cast<std::byte*>(view.m),
+                                      reinterpret_cast<std::byte*>(view.v)};
         const std::byte* from = address[swap::index(section)];
         auto& unit = units[plan_->layout.chunk(c).unit];
         unit.insert(unit.end(), from, from + view.elements * width);

@@ -28,10 +28,11 @@ std::vector<Case> all_cases() {
         job.clipping = clip ? 0.5 : 0;
         job.fp32 = precision == 1;
         job.widen = precision == 2;
-        static const char* names[2][2][3] = {{{"eager", "eager_fp32", "eager_widened"},
-                                              {"eager_tied", "eager_tied_fp32", "eager_tied_widened"}},
-                                             {{"lazy", "lazy_fp32", "lazy_widened"},
-                                              {"lazy_tied", "lazy_tied_fp32", "lazy_tied_widened"}}};
+        static const char* names[2][2][3] = {
+            {{"eager", "eager_fp32", "eager_widened"},
+             {"eager_tied", "eager_tied_fp32", "eager_tied_widened"}},
+            {{"lazy", "lazy_fp32", "lazy_widened"},
+             {"lazy_tied", "lazy_tied_fp32", "lazy_tied_widened"}}};
         cases.push_back({names[clip][is_tied][precision], job});
       }
   return cases;
@@ -43,7 +44,8 @@ void expect_same(const Outcome& got, const Outcome& wanted, const char* where) {
   EXPECT_EQ(got.losses, wanted.losses) << where;
   EXPECT_EQ(got.norms, wanted.norms) << where;
   ASSERT_EQ(got.units.size(), wanted.units.size()) << where;
-  for (std::size_t u = 0; u < got.units.size(); ++u) EXPECT_TRUE(got.units[u] == wanted.units[u]) << where << ", unit " << u;
+  for (std::size_t u = 0; u < got.units.size(); ++u)
+    EXPECT_TRUE(got.units[u] == wanted.units[u]) << where << ", unit " << u;
 }
 
 TEST_P(SameBits, WhereverTheStateLivesAndAsThePlainWayGivesThem) {
@@ -70,8 +72,11 @@ TEST_P(SameBits, HoweverItIsMoved) {
     }
   const ScratchDirectory directory;
   for (const aio::EngineProbe& probe : aio::probe_engines(directory.path()))
-    if (probe.works) expect_same(outcome_of(job, {.host_memory = least, .engine = probe.engine}), wanted, to_string(probe.engine));
-  expect_same(outcome_of(job, {.host_memory = least, .flush_after = 2}), wanted, "flushed in the middle");
+    if (probe.works)
+      expect_same(outcome_of(job, {.host_memory = least, .engine = probe.engine}), wanted,
+                  to_string(probe.engine));
+  expect_same(outcome_of(job, {.host_memory = least, .flush_after = 2}), wanted,
+              "flushed in the middle");
 }
 
 TEST_P(SameBits, MovesTheBytesThatWerePlanned) {
@@ -84,8 +89,8 @@ TEST_P(SameBits, MovesTheBytesThatWerePlanned) {
     read += step.bytes.nvme_read;
     written += step.bytes.nvme_write;
   }
-  // The store counted, besides the steps: initialisation writes everything once, a lazy last step is
-  // flushed. What it counted is never less than what the steps moved.
+  // The store counted, besides the steps: initialisation writes everything once, a lazy last step
+  // is flushed. What it counted is never less than what the steps moved.
   EXPECT_GE(outcome.counters.total_read(), read);
   EXPECT_GE(outcome.counters.total_written(), written);
 }
@@ -95,7 +100,8 @@ TEST_P(SameBits, AccumulatingFourTimesEqualsTheSameMicroBatchesOneAfterTheOther)
   job.accumulation = 4;
   job.micro_batch = 1;
   job.steps = 3;
-  expect_same(outcome_of(job, {.host_memory = smallest_memory(job)}), reference_training(job), "1 x 4");
+  expect_same(outcome_of(job, {.host_memory = smallest_memory(job)}), reference_training(job),
+              "1 x 4");
 }
 
 INSTANTIATE_TEST_SUITE_P(Training, SameBits, ::testing::ValuesIn(all_cases()),
@@ -132,7 +138,8 @@ TEST(Training, AStepWhoseLossIsNotFiniteIsSkippedWhole) {
     Job job;
     job.clipping = clipping;
     const ScratchDirectory directory;
-    const ParameterSource poisoned = [&](const models::ParameterSpec& parameter, std::uint64_t first,
+    const ParameterSource poisoned = [&](const models::ParameterSpec& parameter,
+                                         std::uint64_t first,
                                          std::span<float> out) -> Result<void> {
       FATHOM_CHECK(random_source(job.seed)(parameter, first, out));
       if (parameter.name == "model.norm.weight") out[0] = std::numeric_limits<float>::infinity();

@@ -27,15 +27,10 @@ namespace fathom::models {
 
 inline at::ScalarType scalar_type(Dtype dtype) {
   switch (dtype) {
-    case Dtype::f32:
-      return at::kFloat;
-    case Dtype::bf16:
-      return at::kBFloat16;
-    case Dtype::i64:
-      return at::kLong;
-    default:
-      ADD_FAILURE() << "unexpected dtype " << to_string(dtype);
-      return at::kFloat;
+    case Dtype::f32: return at::kFloat;
+    case Dtype::bf16: return at::kBFloat16;
+    case Dtype::i64: return at::kLong;
+    default: ADD_FAILURE() << "unexpected dtype " << to_string(dtype); return at::kFloat;
   }
 }
 

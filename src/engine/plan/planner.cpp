@@ -96,9 +96,9 @@ class Planner {
   std::uint32_t unit_count() const { return static_cast<std::uint32_t>(plan_.units.size()); }
 
   std::uint64_t activation(std::uint32_t unit) const {
-    const auto bytes = models::activation_bytes(input_.model, unit, input_.micro_batch,
-                                                input_.length, input_.compute_bytes(),
-                                                input_.threads);
+    const auto bytes =
+        models::activation_bytes(input_.model, unit, input_.micro_batch, input_.length,
+                                 input_.compute_bytes(), input_.threads);
     return input_.mode == Mode::train ? std::max(bytes.forward, bytes.backward) : bytes.forward;
   }
 
