@@ -138,6 +138,7 @@ TEST(Errors, SayWhatIsNotInThisVersion) {
        {"scheduler.type", "OneCycle"}},
       {R"("fathom": {"store": "durable"})", {"fathom.store", "scratch"}},
       {R"("fathom": {"parity": true})", {"fathom.parity"}},
+      {R"("fathom": {"activation_tier": "nvme"})", {"fathom.activation_tier"}},
       {R"("csv_monitor": {"enabled": true})", {"csv_monitor.enabled", "--metrics"}},
       {R"("tensorboard": {"enabled": true})", {"tensorboard.enabled"}},
       {R"("prescale_gradients": true)", {"prescale_gradients"}},
