@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// step_bench [DIRECTORY] [ROUNDS]: the optimizer step by placement, held against everything in memory.
+// step_bench [DIRECTORY] [ROUNDS]: the optimizer step by placement, held against everything in
+// memory.
 //
 // Arms run interleaved, round by round, so that a disturbance meets all of them: everything in host
-// memory; weights in host memory, states on disk (20 bytes per parameter); everything on disk (26); and the
-// same without clipping (eager updates). Printed: median seconds per step and its spread, the ratio to the
-// arm in memory of the same round, per cent of the plan's lower bound, bytes per parameter, stalls. One JSON
-// line follows.
+// memory; weights in host memory, states on disk (20 bytes per parameter); everything on disk (26);
+// and the same without clipping (eager updates). Printed: median seconds per step and its spread,
+// the ratio to the arm in memory of the same round, per cent of the plan's lower bound, bytes per
+// parameter, stalls. One JSON line follows.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -16,6 +18,7 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "base/log.hpp"
 #include "base/random.hpp"
@@ -143,6 +146,11 @@ int run(const fs::path& directory, int rounds) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // As `fathom` does: threads that spin while they wait would measure each other.
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
+    ::setenv("OMP_WAIT_POLICY", "passive", 1);
+    ::execv("/proc/self/exe", argv);
+  }
   fathom::log::set_level(fathom::log::Level::warning);
   const fs::path parent = argc > 1 ? fs::path(argv[1]) : fs::current_path();
   std::string name = (parent / "fathom-step-bench-XXXXXX").string();

@@ -387,20 +387,21 @@ Result<Plan> make_plan(const PlanInput& input) {
   for (std::uint64_t chunk = largest;;
        chunk = std::max(smallest_chunk, round_up(chunk / 2, 4096))) {
     for (const bool more_slots : {true, false}) {
+      // Once nothing is on nvme, no chunk and no slot makes it better.
+      const bool settled = best && !best->steady.has_transfers();
       Planner planner(input, chunk);
       gradients = planner.waiting_gradients();
       const bool fits = planner.place(more_slots);
       smallest = std::min(smallest, planner.smallest());
-      if (!fits) break;
+      if (!fits || settled) break;
       Plan plan = planner.finish();
       if (!best || plan.prediction.seconds < best->prediction.seconds * 0.999)
         best = std::move(plan);
-      if (!best->steady.has_transfers()) break;  // nothing on nvme: no chunk or slot changes that
     }
-    if (chunk <= smallest_chunk || (best && !best->steady.has_transfers())) break;
+    if (chunk <= smallest_chunk) break;
   }
   if (!best) return fail(too_small(input, smallest, gradients));
-  best->smallest_host_memory = std::min(best->smallest_host_memory, smallest);
+  best->smallest_host_memory = smallest;
   return std::move(*best);
 }
 
