@@ -7,6 +7,7 @@
 #include <mutex>
 #include <random>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include <fcntl.h>
@@ -225,7 +226,9 @@ Result<File> File::create(const std::string& path, std::uint64_t bytes) {
 Result<File> File::open_read(const std::string& path) {
   const char* tried = "open a file";
   if (path.find('\0') != std::string::npos)
-    return fail(Error(Errc::bad_config, tried).on(path.c_str()).because("the path holds NUL"));
+    return fail(Error(Errc::bad_config, tried)
+                    .on(std::string_view(path).substr(0, path.find('\0')))
+                    .because("the path holds NUL"));
   File file;
   // O_NONBLOCK: a FIFO must be refused below, not waited for. It has no effect on regular files,
   // but engines would report -EAGAIN for it, so it is cleared again.

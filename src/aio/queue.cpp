@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string_view>
 #include <utility>
 
 #include <fcntl.h>
@@ -21,7 +22,7 @@ namespace {
 constexpr unsigned most_in_flight = 4096;
 
 Result<void> check(const QueueOptions& options) {
-  const auto bad = [](const char* key, std::string why) {
+  const auto bad = [](const char* key, std::string_view why) {
     return fail(
         Error(Errc::bad_config, "open an I/O queue").on(fmt::format("aio.{}", key)).because(why));
   };
