@@ -174,8 +174,12 @@ Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls) {
 }
 
 Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_data) {
-  FATHOM_CHECK(check_device(options.device));
   TrainingSetup setup;
+  // `fathom plan` also plans for machines that aren't here; what is missing is a shortfall then.
+  if (auto device = check_device(options.device); !device) {
+    if (need_data || device.error().code() == Errc::bad_config) return fail(device.error());
+    setup.shortfalls.push_back(device.error().message() + "; the plan is for the CPU");
+  }
   FATHOM_ASSIGN(setup.spec, models::load_config(options.model));
   setup.length = options.seq_len.value_or(std::min(setup.spec.max_positions, default_length));
   if (setup.length == 0 || setup.length > setup.spec.max_positions)
@@ -213,7 +217,8 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   input.rates = measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
                                 queue_options(config), options.rates, worker_pool());
   FATHOM_ASSIGN(setup.plan, make_plan(input));
-  setup.shortfalls = find_shortfalls(config, setup.plan);
+  for (std::string& shortfall : find_shortfalls(config, setup.plan))
+    setup.shortfalls.push_back(std::move(shortfall));
   return setup;
 }
 
