@@ -85,7 +85,10 @@ Error open_error(std::string_view tried, const std::string& target, int error) {
 Result<UniqueFd> open_directory(std::string_view tried, const std::string& directory) {
   if (directory.empty() || directory.find('\0') != std::string::npos)
     return fail(
-        Error(Errc::bad_config, tried).on("\"\"").because("the path is empty or holds NUL"));
+        Error(Errc::bad_config, tried)
+            .on("\"\"")
+            .because("the path is empty or holds NUL")
+            .remedy("name a directory"));
   UniqueFd fd(retry_interrupted(
       [&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
   if (!fd) return fail(open_error(tried, directory, errno));
@@ -149,6 +152,15 @@ Result<void> allocate(int fd, const std::string& where, std::uint64_t bytes) {
   return fail(Error(Errc::io, tried).on(where).because_errno(error));
 }
 
+constexpr const char* in_memory = "keeps files in memory and has no direct I/O";
+
+void warn_buffered(const std::string& directory, const FileSystem& system, const char* why) {
+  warn_once(
+      fmt::format("{}: {} {}; reads and writes go through the page cache, which costs memory and "
+                  "processor time",
+                  directory, system.name, why));
+}
+
 // Switches O_DIRECT on and proves it with one read, because some file systems accept the flag and
 // refuse the first transfer. Opening without the flag first matters: a refused open(O_CREAT |
 // O_DIRECT) leaves an empty file behind on some kernels.
@@ -156,14 +168,11 @@ Result<bool> make_direct(int fd, const std::string& where, const std::string& di
   const FileSystem system = file_system_of(fd);
   const int flags = ::fcntl(fd, F_GETFL);
   const auto buffered = [&](const char* why) {
-    warn_once(
-        fmt::format("{}: {} {}; reads and writes go through the page cache, which costs "
-                    "memory and processor time",
-                    directory, system.name, why));
+    warn_buffered(directory, system, why);
     return false;
   };
   if (flags < 0) return fail(Error(Errc::io, "read file flags").on(where).because_errno(errno));
-  if (system.in_memory) return buffered("keeps files in memory and has no direct I/O");
+  if (system.in_memory) return buffered(in_memory);
   if (::fcntl(fd, F_SETFL, flags | O_DIRECT) != 0) return buffered("has no direct I/O");
   const std::unique_ptr<void, decltype(&std::free)> block(
       std::aligned_alloc(io_alignment, io_alignment), &std::free);
@@ -177,6 +186,19 @@ Result<bool> make_direct(int fd, const std::string& where, const std::string& di
 }
 
 }  // namespace
+
+Result<void> check_scratch_directory(const std::string& directory) {
+  const char* tried = "use a directory for scratch files";
+  FATHOM_ASSIGN(const UniqueFd fd, open_directory(tried, directory));
+  struct statvfs info{};
+  if (::fstatvfs(fd.get(), &info) != 0) return fail(open_error(tried, directory, errno));
+  if ((info.f_flag & ST_RDONLY) != 0) return fail(open_error(tried, directory, EROFS));
+  if (::faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
+    return fail(open_error(tried, directory, errno));
+  if (const FileSystem system = file_system_of(fd.get()); system.in_memory)
+    warn_buffered(directory, system, in_memory);
+  return {};
+}
 
 Result<File> File::create_scratch(const std::string& directory, std::uint64_t bytes) {
   FATHOM_ASSIGN(const UniqueFd parent, open_directory("create a scratch file", directory));

@@ -21,6 +21,10 @@
 
 namespace fathom::aio {
 
+// Whether scratch files may be made in `directory`, without making one: it is there, a directory,
+// writable. Warns, as a file there would, when the file system has no direct I/O.
+Result<void> check_scratch_directory(const std::string& directory);
+
 class File {
  public:
   // A nameless file of exactly `bytes` in `directory`, fully allocated. Errors name the directory:

@@ -29,6 +29,7 @@ class Checker {
     zero();
     offload(offload_param);
     offload(offload_optimizer);
+    absent_paths();
     paths();
     aio();
     parallel_sizes();
@@ -176,15 +177,33 @@ class Checker {
     }
     if (device != "nvme" && has_path)
       note(path_key, fmt::format("no effect: the device is \"{}\"", device));
+  }
+
+  // One line, whatever it concerns.
+  void absent_paths() {
     const bool listed =
         usable("fathom.nvme_paths") && !values_.at("fathom.nvme_paths").value.empty();
-    if (device == "nvme" && !has_path && !listed)
-      report_.note(values_.at(device_key).at, path_key,
-                   fmt::format("absent with device nvme, so {} in pinned host memory ({}); "
-                               "name a directory to use nvme",
-                               is_param ? "the weights stay" : "the optimizer states stay",
-                               is_param ? "2 bytes per parameter in bf16, 4 in fp32"
-                                        : "10 bytes per parameter in bf16, 8 in fp32"));
+    const auto absent = [&](std::string_view object) {
+      const std::string path_key = key_of(object, "nvme_path");
+      return is(key_of(object, "device"), "nvme") && usable(path_key) && !listed &&
+             values_.text_or_empty(path_key).empty();
+    };
+    const bool weights = absent(offload_param);
+    const bool states = sources_.purpose == Purpose::train && absent(offload_optimizer);
+    if (!weights && !states) return;
+    const std::string_view first = weights ? offload_param : offload_optimizer;
+    report_.note(values_.at(key_of(first, "device")).at,
+                 weights && states
+                     ? "zero_optimization.offload_param.nvme_path, offload_optimizer.nvme_path"
+                     : key_of(first, "nvme_path"),
+                 fmt::format("absent with device nvme, so {} in pinned host memory ({}); name a "
+                             "directory to use nvme",
+                             weights && states ? "weights and optimizer states stay"
+                             : weights         ? "the weights stay"
+                                               : "the optimizer states stay",
+                             weights && states ? "12 bytes per parameter"
+                             : weights         ? "2 bytes per parameter in bf16, 4 in fp32"
+                                               : "10 bytes per parameter in bf16, 8 in fp32"));
   }
 
   void paths() {

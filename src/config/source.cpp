@@ -75,8 +75,10 @@ Result<SourceText> read_stdin() {
 Result<SourceText> read_file(const std::string& path, UniqueFd fd) {
   SourceText source{.text = {}, .origin = path};
   const auto failed = [&](int error) {
-    return fail(
-        Error(Errc::io, tried).on(path).because_errno(error).remedy("pass a readable file"));
+    return fail(Error(Errc::bad_config, tried)
+                    .on(path)
+                    .because_errno(error)
+                    .remedy("pass a readable file"));
   };
   struct stat status{};
   if (fstat(fd.get(), &status) != 0) return failed(errno);
@@ -105,9 +107,8 @@ Result<SourceText> read_source(std::string_view source) {
   // No file of this name: a launcher may have packed the text itself.
   if (auto text = decode_base64(trim(source)))
     return SourceText{.text = std::move(*text), .origin = "base64 configuration"};
-  const bool absent = error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG;
   const std::string shown = path.size() <= 200 ? path : path.substr(0, 200) + "…";
-  return fail(Error(absent ? Errc::not_found : Errc::io, tried)
+  return fail(Error(Errc::bad_config, tried)
                   .on(shown)
                   .because_errno(error)
                   .remedy("pass a file, - for standard input, or the JSON text itself"));

@@ -44,7 +44,7 @@ Result<json> unsealed(std::string_view text, const std::string& path) {
   constexpr std::size_t seal_bytes = 17;  // 16 hexadecimal digits and a newline
   if (text.size() <= seal_bytes) return fail(damaged(path, "it is too short"));
   const std::string_view body = text.substr(0, text.size() - seal_bytes);
-  if (text.substr(body.size(), 16) != manifest_hash(body))
+  if (text.substr(body.size()) != manifest_hash(body) + "\n")
     return fail(damaged(path, "its last line is not the hash of the rest"));
   json manifest = json::parse(body, nullptr, /*allow_exceptions=*/false);
   if (manifest.is_discarded() || !manifest.is_object())
@@ -53,12 +53,14 @@ Result<json> unsealed(std::string_view text, const std::string& path) {
 }
 
 bool Checkpoint::exists(const std::string& directory) {
-  return fs::exists(fs::path(directory) / latest_file_name);
+  std::error_code ignored;  // a path that can't be looked at is refused when it is written to
+  return fs::exists(fs::path(directory) / latest_file_name, ignored);
 }
 
 Result<Checkpoint> Checkpoint::open(const std::string& path) {
   fs::path step = path;
-  if (!fs::exists(step / manifest_file_name)) {
+  std::error_code ignored;
+  if (!fs::exists(step / manifest_file_name, ignored)) {
     auto latest = read_text_file((step / latest_file_name).string());
     if (!latest)
       return fail(Error(Errc::not_found, "open a checkpoint")
@@ -123,19 +125,37 @@ Result<Checkpoint> Checkpoint::open(const std::string& path) {
   return checkpoint;
 }
 
-Result<std::vector<std::byte>> Checkpoint::read(const Chunk& chunk, const Section& section) const {
-  std::vector<std::byte> bytes(section.bytes);
-  for (std::uint64_t at = 0; at < section.bytes;) {
-    const ssize_t got = ::pread(fd_.get(), bytes.data() + at, section.bytes - at,
-                                static_cast<off_t>(section.offset + at));
+Result<void> Checkpoint::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  for (std::uint64_t at = 0; at < out.size();) {
+    const ssize_t got =
+        ::pread(fd_.get(), out.data() + at, out.size() - at, static_cast<off_t>(offset + at));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0)
       return fail(Error(Errc::io, "read a checkpoint")
-                      .on(fmt::format("{} at offset {}", state_path_, section.offset + at))
+                      .on(fmt::format("{} at offset {}", state_path_, offset + at))
                       .because_errno(got < 0 ? errno : EIO)
                       .remedy("check the disk"));
     at += static_cast<std::uint64_t>(got);
   }
+  return {};
+}
+
+Result<void> Checkpoint::check_padding(const Chunk& chunk, const Section& section) const {
+  const std::uint64_t end = section.offset + section.bytes;
+  std::vector<std::byte> padding(round_up(end, io_alignment) - end);
+  FATHOM_CHECK(read_at(end, padding));
+  const auto bad = std::find_if(padding.begin(), padding.end(),
+                                [](std::byte value) { return value != std::byte{0}; });
+  if (bad == padding.end()) return {};
+  return fail(damaged(
+      state_path_, fmt::format("unit {}, section {}, the padding at offset {} is not zero",
+                               units_.at(chunk.unit).name, section.name,
+                               end + static_cast<std::uint64_t>(bad - padding.begin()))));
+}
+
+Result<std::vector<std::byte>> Checkpoint::read(const Chunk& chunk, const Section& section) const {
+  std::vector<std::byte> bytes(section.bytes);
+  FATHOM_CHECK(read_at(section.offset, bytes));
   for (std::uint64_t at = 0, block = 0; at < section.bytes; at += checkpoint_block_bytes, ++block) {
     const std::uint64_t count = std::min(checkpoint_block_bytes, section.bytes - at);
     if (XXH3_64bits_withSeed(bytes.data() + at, count, section.offset + at) !=

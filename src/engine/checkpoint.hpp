@@ -78,8 +78,12 @@ class Checkpoint {
 
   // Reads a section and verifies it; damage is an Error that names unit, section, path and offset.
   Result<std::vector<std::byte>> read(const Chunk& chunk, const Section& section) const;
+  // The zeros between a section and the next multiple of 4 KiB; nothing but `inspect` reads them.
+  Result<void> check_padding(const Chunk& chunk, const Section& section) const;
 
  private:
+  Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const;
+
   std::string path_, state_path_;
   Progress progress_;
   nlohmann::json config_;

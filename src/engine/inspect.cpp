@@ -25,6 +25,8 @@ Result<Inspection> inspect(const std::string& path, bool verify) {
       if (!verify) continue;
       if (auto read = checkpoint.read(chunk, section); !read)
         inspection.damage.push_back(read.error().message());
+      if (auto checked = checkpoint.check_padding(chunk, section); !checked)
+        inspection.damage.push_back(checked.error().message());
     }
   for (const Checkpoint::Unit& unit : checkpoint.units()) {
     json list = json::array();

@@ -12,7 +12,7 @@
 
 namespace fathom::engine {
 
-// Whether `model` is a directory with safetensors weights (else: a config.json alone).
+// Whether `model` is a directory with weights, readable or not (else: a config.json alone).
 bool has_weights(const std::string& model);
 
 // Copies config.json, generation_config.json and tokenizer files, as far as they are there.

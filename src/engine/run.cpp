@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <sys/statvfs.h>
 
+#include "aio/file.hpp"
 #include "aio/memory_limits.hpp"
 #include "base/log.hpp"
 #include "engine/plan/render.hpp"
@@ -155,14 +156,23 @@ std::vector<std::string> find_shortfalls(const config::Config& config, const Pla
         format_bytes(plan.prediction.peak_host), format_bytes(memory.available), memory.reason));
   const auto files = plan.layout.file_bytes();
   const std::vector<std::string> paths = store_paths(config);
+  const bool disk =
+      plan.input.weights_lowest == Tier::nvme || plan.input.states_lowest == Tier::nvme;
   for (std::size_t i = 0; i < files.size(); ++i) {
-    if (files[i] == 0 || i >= paths.size()) continue;
+    if (i >= paths.size() || !disk) continue;
+    // Said even when host memory holds everything today.
+    if (auto usable = aio::check_scratch_directory(paths[i]); !usable) {
+      shortfalls.push_back(usable.error().message());
+      continue;
+    }
+    if (files[i] == 0) continue;
     struct statvfs info{};
     if (::statvfs(paths[i].c_str(), &info) != 0) continue;  // creating the store says why
     const std::uint64_t have = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
     if (files[i] > have)
       shortfalls.push_back(fmt::format("disk: need {}, have {} on {}", format_bytes(files[i]),
-                                       format_bytes(have), paths[i]));
+                                       format_bytes(have), paths[i]) +
+                           ": free space there, or name more directories in fathom.nvme_paths");
   }
   return shortfalls;
 }

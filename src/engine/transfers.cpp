@@ -32,7 +32,7 @@ StepBytes transferred(const StepProgram& program, const swap::Swapper* swapper) 
   if (swapper == nullptr) return bytes;
   for (OpId id = 0; id < program.ops.size(); ++id) {
     const Op& op = program.ops[id];
-    if (!op.is_transfer() || swapper->times(id).submitted == 0) continue;
+    if (!op.is_transfer() || !swapper->due(id)) continue;
     (op.resource == Resource::nvme_read ? bytes.nvme_read : bytes.nvme_write) += op.bytes;
   }
   return bytes;

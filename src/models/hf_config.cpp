@@ -96,7 +96,8 @@ class Fields {
   Error bad(const char* key, std::string_view why) const {
     return Error(Errc::bad_input, "read the model's configuration")
         .on(fmt::format("{}, key \"{}\"", origin_, key))
-        .because(why);
+        .because(why)
+        .remedy("correct the key, or fetch the file again");
   }
   Error unsupported(const char* key, std::string_view value, std::string_view supported) const {
     return Error(Errc::unsupported, "read the model's configuration")
@@ -293,7 +294,8 @@ Result<ModelSpec> parse_config(std::string_view json, std::string_view origin) {
   if (!root.is_object()) {
     return fail(Error(Errc::bad_input, "read the model's configuration")
                     .on(origin)
-                    .because("it is not a JSON object"));
+                    .because("it is not a JSON object")
+                    .remedy("give the config.json of a Hugging Face model"));
   }
   if (fields.find("quantization_config") != nullptr) {
     return fail(fields.unsupported("quantization_config", "a quantised model",

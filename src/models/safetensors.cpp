@@ -25,7 +25,10 @@ constexpr std::uint64_t header_limit = 100'000'000;
 constexpr std::uint64_t index_limit = 256 * MiB;
 
 Error unreadable(Errc code, const std::filesystem::path& file) {
-  return Error(code, "read a safetensors file").on(file.string());
+  return Error(code, "read a safetensors file")
+      .on(file.string())
+      .remedy(code == Errc::bad_input ? "fetch the file again: it is damaged or not a safetensors file"
+                                      : "check the path, its permissions and the disk");
 }
 
 Result<void> read_at(int fd, const std::filesystem::path& file, std::uint64_t offset,
@@ -84,7 +87,10 @@ Result<std::vector<TensorInfo>> read_header(int fd, const std::filesystem::path&
 // weight_map of an index: tensor name → shard, a plain file name beside the index.
 Result<std::map<std::string, std::string>> read_index(const std::filesystem::path& file) {
   const auto bad = [&](std::string_view why) {
-    return Error(Errc::bad_input, "read a safetensors index").on(file.string()).because(why);
+    return Error(Errc::bad_input, "read a safetensors index")
+        .on(file.string())
+        .because(why)
+        .remedy("fetch the file again");
   };
   FATHOM_ASSIGN(const std::string text, read_text_file(file, index_limit));
   FATHOM_ASSIGN(const nlohmann::json root, parse_json(text, file.string()));

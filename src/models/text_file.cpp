@@ -17,7 +17,11 @@
 namespace fathom::models {
 
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
-  const auto error = [&](Errc code) { return Error(code, "read a file").on(path.string()); };
+  const auto error = [&](Errc code) {
+    return Error(code, "read a file")
+        .on(path.empty() ? "\"\"" : path.string())
+        .remedy("check the path and its permissions");
+  };
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return fail(error(errno == ENOENT ? Errc::not_found : Errc::io).because_errno(errno));
   struct stat status{};
@@ -66,11 +70,15 @@ Result<nlohmann::json> parse_json(std::string_view text, std::string_view origin
       return fail(
           Error(Errc::bad_input, "parse JSON")
               .on(origin)
-              .because(fmt::format("the key \"{}\" stands twice in one object", duplicate)));
+              .because(fmt::format("the key \"{}\" stands twice in one object", duplicate))
+              .remedy("remove one of the two"));
     }
     return value;
   } catch (const std::exception& exception) {
-    return fail(Error(Errc::bad_input, "parse JSON").on(origin).because(exception.what()));
+    return fail(Error(Errc::bad_input, "parse JSON")
+                    .on(origin)
+                    .because(exception.what())
+                    .remedy("correct the file, or fetch it again"));
   }
 }
 

@@ -292,6 +292,13 @@ double Swapper::stalled_seconds() const {
   return state_->stalled + (since > 0 ? now_seconds() - since : 0);
 }
 
+bool Swapper::due(NodeId node) const {
+  const std::lock_guard lock(state_->mutex);
+  FATHOM_ASSERT(node < state_->program.size(), "the node exists");
+  if (state_->begun == 0 || state_->open_end < state_->begun) return false;
+  return state_->pass_of(state_->current()).stage[node] != Stage::waiting;
+}
+
 TransferTimes Swapper::times(NodeId node) const {
   const std::lock_guard lock(state_->mutex);
   FATHOM_ASSERT(node < state_->program.size(), "the node exists");

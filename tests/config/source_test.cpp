@@ -57,10 +57,10 @@ TEST_F(Source, IsStandardInput) {
   EXPECT_EQ(source->origin, "standard input");
 }
 
-TEST_F(Source, ThatIsMissingIsNotFound) {
+TEST_F(Source, ThatIsMissingIsNamed) {
   const auto source = read_source((folder_ / "no.json").string());
   ASSERT_FALSE(source);
-  EXPECT_EQ(source.error().code(), Errc::not_found);
+  EXPECT_EQ(source.error().code(), Errc::bad_config);
   EXPECT_SAYS(source.error().message(), "no.json");
   EXPECT_FALSE(read_source(""));
   EXPECT_FALSE(read_source("eyJ0cm!"));
@@ -69,7 +69,7 @@ TEST_F(Source, ThatIsMissingIsNotFound) {
 TEST_F(Source, ThatIsADirectoryIsAnError) {
   const auto source = read_source(folder_.string());
   ASSERT_FALSE(source);
-  EXPECT_EQ(source.error().code(), Errc::io);
+  EXPECT_EQ(source.error().code(), Errc::bad_config);
 }
 
 TEST_F(Source, OfMoreThanAMebibyteIsRefused) {

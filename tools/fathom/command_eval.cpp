@@ -13,7 +13,8 @@ Command add_eval(CLI::App& app) {
   add_inference_flags(app, *options);
   app.add_option("--data", options->data, "UTF-8 text, .jsonl, .bin, or a directory of such files");
   app.add_option("--seq-len", options->seq_len,
-                 "tokens of a row (default: the model's positions, at most 1024)");
+                 "tokens of a row (default: the model's positions, at most 1024)")
+      ->check(whole_number(1));
   app.add_option("--input-ids", options->input_ids,
                  "safetensors with int64 input_ids [batch, length], attention_mask");
   app.add_option("--logits-out", options->logits_out,

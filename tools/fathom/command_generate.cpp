@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <charconv>
 #include <sstream>
+#include <utility>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@ struct Flags {
   bool json = false;
 };
 
-// {"prompt": "text"}, {"text": "text"}, {"prompt_ids": [1, 2]} or a bare string, one on a line.
+// {"prompt": "text"}, {"text": "text"} or a bare string, one on a line.
 Result<void> read_prompts(const std::string& path, engine::GenerateOptions& options) {
   FATHOM_ASSIGN(const std::string text, read_text_file(path));
   std::istringstream lines(text);
@@ -56,7 +57,7 @@ Result<std::vector<std::int64_t>> parse_ids(const std::string& text) {
   std::vector<std::int64_t> ids;
   const char* at = text.data();
   const char* end = at + text.size();
-  while (at != end) {
+  for (bool more = true; more;) {
     std::int64_t id = 0;
     const auto [rest, status] = std::from_chars(at, end, id);
     if (status != std::errc() || (rest != end && *rest != ','))
@@ -65,7 +66,8 @@ Result<std::vector<std::int64_t>> parse_ids(const std::string& text) {
                       .because("it is not a list of numbers")
                       .remedy("write 1,2,3"));
     ids.push_back(id);
-    at = rest == end ? end : rest + 1;
+    more = rest != end;
+    at = more ? rest + 1 : end;
   }
   return ids;
 }
@@ -87,10 +89,12 @@ Result<int> run(Flags& flags) {
   // One prompt on a terminal appears as it is made.
   const bool stream = !flags.json && flags.prompts_file.empty();
   engine::TextSink sink;
-  if (stream) {
-    FATHOM_CHECK(print_text(flags.prompt));
-    sink = [](std::size_t, const std::string& text) { (void)print_text(text); };
-  }
+  // The prompt appears with the first token: a run that fails before leaves stdout empty.
+  std::string before = flags.prompt;
+  if (stream)
+    sink = [&before](std::size_t, const std::string& text) {
+      (void)print_text(std::exchange(before, {}) + text);
+    };
   FATHOM_ASSIGN(const std::vector<engine::Generation> results, engine::generate(options, sink));
   if (stream) FATHOM_CHECK(print_text("\n"));
   for (const engine::Generation& result : results) {
@@ -112,18 +116,19 @@ Command add_generate(CLI::App& app) {
   app.add_option("--prompts", flags->prompts_file, "JSON Lines with \"prompt\"");
   app.add_option("--max-new-tokens", flags->options.max_new_tokens, "at most this many")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   app.add_flag("--ignore-eos", flags->options.ignore_eos, "do not stop at the end-of-text token");
   app.add_option("--temperature", flags->options.temperature,
                  "sample at this temperature; 0: greedy")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(real_number(0, false));
   app.add_option("--top-k", flags->options.top_k, "sample among this many; 0: all")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(whole_number());
   app.add_option("--top-p", flags->options.top_p,
                  "sample among the most likely with this probability")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(real_number(0, false, 1));
   app.add_flag("--json", flags->json, "one JSON object per prompt on stdout");
   return [flags] { return run(*flags); };
 }

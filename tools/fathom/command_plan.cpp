@@ -13,9 +13,15 @@ Command add_plan(CLI::App& app) {
   add_training_flags(app, *options);
   app.add_option("--world-size", options->world_size, "plan for this many ranks")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   // Accepted so that a train command line can be planned as it is.
-  app.add_option("--out", options->out, "as in train; nothing is written");
+  const char* unused = "as in train; nothing is written";
+  app.add_option("--out", options->out, unused);
+  app.add_option("--metrics", options->metrics, unused);
+  app.add_option("--report", options->report, unused);
+  app.add_option("--trace", options->trace, unused);
+  app.add_flag("--resume", options->resume, "as in train; the plan is the same");
+  app.add_flag("--quiet", options->quiet, "as in train");
   app.add_flag("--json", *json, "one JSON document on stdout");
   return [options, json]() -> Result<int> {
     FATHOM_ASSIGN(const engine::TrainingSetup setup,

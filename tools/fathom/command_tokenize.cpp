@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 
@@ -25,6 +26,12 @@ Result<void> print_tokens(const models::Tokenizer& tokenizer, const std::string&
 }
 
 Result<int> run(const Flags& flags) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(flags.model, ignored))
+    return fail(Error(Errc::not_found, "tokenize")
+                    .on("--model " + flags.model)
+                    .because("there is no such directory")
+                    .remedy("give a Hugging Face directory"));
   FATHOM_ASSIGN(const models::Tokenizer tokenizer, models::Tokenizer::load(flags.model));
   if (!flags.jsonl) {
     const std::string text{std::istreambuf_iterator<char>(std::cin), {}};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -68,6 +69,15 @@ int run(int argc, char** argv) {
     CLI::App* command = app.add_subcommand(entry.name, entry.help);
     commands.emplace_back(command, entry.add(*command));
   }
+  // CLI11 would only say that a command is required.
+  const auto named = [&](const Entry& entry) { return std::string_view(argv[1]) == entry.name; };
+  if (argc > 1 && argv[1][0] != '-' && std::ranges::none_of(entries, named)) {
+    std::fprintf(stderr, "fathom: there is no command %s; run fathom --help for the list\n",
+                 argv[1]);
+    return fathom::tools::exit_usage;
+  }
+  // A limit on file sizes (ulimit -f) is an Error of the write that meets it, not the end.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -2,7 +2,12 @@
 #include "options.hpp"
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
+#include <limits>
+#include <type_traits>
+
+#include <fmt/format.h>
 
 namespace fathom::tools {
 namespace {
@@ -14,41 +19,71 @@ void add_flag_of(CLI::App& app, std::string name, std::optional<T>& target, cons
   for (std::size_t i = 2; i < underscored.size(); ++i)
     if (underscored[i] == '-') underscored[i] = '_';
   const std::string names = underscored == name ? name : name + "," + underscored;
-  app.add_option(names, target, help);
+  CLI::Option* option = app.add_option(names, target, help);
+  if constexpr (std::is_same_v<T, std::uint64_t>) option->check(whole_number());
 }
 
 }  // namespace
+
+CLI::Validator whole_number(std::uint64_t least) {
+  const auto check = [least](const std::string& text) -> std::string {
+    const char* end = text.data() + text.size();
+    std::uint64_t value = 0;
+    const auto [rest, status] = std::from_chars(text.data(), end, value);
+    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
+    if (status == std::errc() && rest == end && value >= least && value <= most) return {};
+    return fmt::format("{} is not allowed here; write a whole number, {} or more", text, least);
+  };
+  return CLI::Validator(check, "", "");
+}
+
+CLI::Validator real_number(double least, bool above, double most) {
+  const auto check = [=](const std::string& text) -> std::string {
+    const char* end = text.data() + text.size();
+    double value = 0;
+    const auto [rest, status] = std::from_chars(text.data(), end, value);
+    const bool in_range = (above ? value > least : value >= least) && value <= most;
+    if (status == std::errc() && rest == end && std::isfinite(value) && in_range) return {};
+    return fmt::format("{} is not allowed here; write a number {} {}{}", text,
+                       above ? "above" : "at least", least,
+                       std::isfinite(most) ? fmt::format(" and at most {}", most) : "");
+  };
+  return CLI::Validator(check, "", "");
+}
 
 void add_run_flags(CLI::App& app, engine::RunOptions& options) {
   app.add_option("--model", options.model, "Hugging Face directory, or a config.json")->required();
   app.add_option("--config", options.config, "ds_config.json: a path, - for stdin, or inline JSON");
   app.add_option("--device", options.device, "auto | cpu | cuda")->capture_default_str();
   app.add_option("--seed", options.seed, "of initial weights, shuffling and sampling")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(whole_number());
   app.add_option_function<double>(
          "--flops", [&](double v) { options.rates.flops = v * 1e12; },
          "TFLOP/s, instead of measuring")
-      ->check(CLI::PositiveNumber);
+      ->check(real_number(0, true));
   app.add_option_function<double>(
          "--read-gbps", [&](double v) { options.rates.read = v * 1e9; },
          "nvme read GB/s, instead of measuring")
-      ->check(CLI::PositiveNumber);
+      ->check(real_number(0, true));
   app.add_option_function<double>(
          "--write-gbps", [&](double v) { options.rates.write = v * 1e9; },
          "nvme write GB/s, instead of measuring")
-      ->check(CLI::PositiveNumber);
+      ->check(real_number(0, true));
   app.add_option_function<double>(
          "--duplex", [&](double v) { options.rates.duplex = v; },
          "0: reads and writes share the device's rate, 1: both at once")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(real_number(0, false, 1));
 }
 
 void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
   app.add_option("--data", options.data, "UTF-8 text, .jsonl, .bin, or a directory of such files");
   app.add_option("--seq-len", options.seq_len,
-                 "tokens of a row (default: the model's positions, at most 1024)");
+                 "tokens of a row (default: the model's positions, at most 1024)")
+      ->check(whole_number(1));
   app.add_option("--steps,--max-steps,--max_steps", options.flags.max_steps,
-                 "optimizer steps in all, those before --resume included");
+                 "optimizer steps in all, those before --resume included")
+      ->check(whole_number(1));
   add_flag_of(app, "--num-train-epochs", options.epochs,
               "passes over the data without --steps (default 3)");
   app.add_flag("--shuffle", options.shuffle, "permute the windows by seed, anew each pass");

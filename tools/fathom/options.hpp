@@ -3,6 +3,8 @@
 // Flags that several subcommands share, bound to the engine's options.
 #pragma once
 
+#include <cmath>
+#include <cstdint>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +13,10 @@
 #include "engine/run.hpp"
 
 namespace fathom::tools {
+
+// Checks with messages for people: CLI11 wraps negative numbers around and lets "nan" through.
+CLI::Validator whole_number(std::uint64_t least = 0);
+CLI::Validator real_number(double least, bool above, double most = HUGE_VAL);
 
 void add_run_flags(CLI::App& app,
                    engine::RunOptions& options);  // model, config, device, seed, rates

@@ -369,8 +369,11 @@ Error too_small(const PlanInput& input, std::uint64_t smallest, std::uint64_t gr
   const bool bound_states = input.mode == Mode::train && input.states_lowest == Tier::host;
   if (bound_weights || bound_states)
     return std::move(error).remedy(fmt::format(
-        "raise fathom.host_memory to it, or set zero_optimization.{}.device to \"nvme\"",
+        "raise fathom.host_memory to it, or set zero_optimization.{}.device to \"nvme\" with an "
+        "nvme_path",
         bound_states ? "offload_optimizer" : "offload_param"));
+  if (input.mode == Mode::inference)
+    return std::move(error).remedy("raise fathom.host_memory to it, or shorten the rows");
   return std::move(error).remedy(
       "raise fathom.host_memory to it, or lower train_micro_batch_size_per_gpu or --seq-len");
 }

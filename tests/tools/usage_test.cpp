@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Command lines: help, versions, and what is refused before anything is read.
+#include "program.hpp"
+
+namespace fathom::tools {
+namespace {
+
+constexpr const char* commands[] = {"train",  "plan",    "generate", "eval",
+                                    "export", "inspect", "tokenize", "env"};
+
+TEST(Usage, HelpOfEveryCommandSucceeds) {
+  const Outcome all = fathom({"--help"});
+  EXPECT_TRUE(succeeded(all));
+  EXPECT_EQ(all.err, "");
+  for (const char* command : commands) {
+    EXPECT_NE(all.out.find(command), std::string::npos) << command;
+    const Outcome one = fathom({command, "--help"});
+    EXPECT_TRUE(succeeded(one)) << command;
+    EXPECT_NE(one.out.find(std::string(command) == "export" ? "--dtype" : "--"), std::string::npos);
+    EXPECT_EQ(one.err, "") << command;
+  }
+}
+
+TEST(Usage, TheVersionIsOneLine) {
+  const Outcome version = fathom({"--version"});
+  EXPECT_TRUE(succeeded(version));
+  EXPECT_EQ(std::count(version.out.begin(), version.out.end(), '\n'), 1);
+}
+
+TEST(Usage, AnUnknownFlagIsNamed) {
+  for (const char* command : commands) {
+    Arguments line = {command, "--frobnicate"};
+    if (std::string(command) == "train")
+      line = line + Arguments{"--model", small_model(), "--out", new_scratch_name("out")};
+    if (std::string(command) == "plan" || std::string(command) == "tokenize" ||
+        std::string(command) == "generate" || std::string(command) == "eval")
+      line = line + Arguments{"--model", small_model()};
+    if (std::string(command) == "inspect") line.push_back("somewhere");
+    if (std::string(command) == "export") line = line + Arguments{"somewhere", "else"};
+    EXPECT_TRUE(refused(fathom(line), 2, {"--frobnicate"})) << command;
+  }
+}
+
+TEST(Usage, AnUnknownCommandIsNamed) {
+  EXPECT_TRUE(refused(fathom({"frobnicate"}), 2, {"frobnicate", "--help"}));
+}
+
+TEST(Usage, NoCommandAtAllIsRefused) {
+  EXPECT_TRUE(refused(fathom({}), 2, {"subcommand"}));
+}
+
+TEST(Usage, AMissingFlagIsNamed) {
+  EXPECT_TRUE(refused(fathom({"train", "--model", small_model(), "--data", words()}), 2, {"--out"}));
+  EXPECT_TRUE(refused(fathom({"train", "--out", "nowhere"}), 2, {"--model"}));
+  EXPECT_TRUE(refused(fathom({"train", "--model", small_model(), "--out", new_scratch_name("out")}),
+                      2, {"--data"}));
+  EXPECT_TRUE(refused(fathom({"generate", "--model", small_model()}), 2, {"--prompt"}));
+  EXPECT_TRUE(refused(fathom({"eval", "--model", small_model()}), 2, {"--data", "--input-ids"}));
+  EXPECT_TRUE(refused(fathom({"export", "only-one"}), 2, {"out"}));
+}
+
+TEST(Usage, NumbersThatAreNoneAreRefusedByName) {
+  const struct {
+    const char* flag;
+    const char* value;
+  } cases[] = {{"--steps", "0"},        {"--steps", "-1"},
+               {"--seq-len", "1.5"},    {"--seed", "99999999999999999999"},
+               {"--flops", "nan"},      {"--gradient-accumulation-steps", "0"},
+               {"--duplex", "1.5"},     {"--learning-rate", "-1"},
+               {"--data-dtype", "u8"}};
+  for (const auto& [flag, value] : cases) {
+    const Arguments line = {"plan", "--model", small_model(), flag, value};
+    EXPECT_TRUE(refused(fathom(line), 2, {flag})) << flag << " " << value;
+  }
+}
+
+TEST(Usage, SamplingFlagsOutOfRangeAreRefusedByName) {
+  const struct {
+    const char* flag;
+    const char* value;
+  } cases[] = {{"--max-new-tokens", "0"}, {"--temperature", "-0.5"}, {"--temperature", "nan"},
+               {"--top-p", "1.1"},        {"--top-k", "-1"}};
+  for (const auto& [flag, value] : cases) {
+    const Arguments line = {"generate", "--model", small_model(), "--prompt", "x", flag, value};
+    EXPECT_TRUE(refused(fathom(line), 2, {flag})) << flag << " " << value;
+  }
+}
+
+TEST(Usage, ADeviceThatIsNotThereIsRefused) {
+  Training run{.model = small_model()};
+  run.more = {"--device", "gpu"};
+  EXPECT_TRUE(refused(fathom(run.arguments()), 2, {"gpu", "auto, cpu, cuda"}));
+  EXPECT_TRUE(left_nothing(run));
+}
+
+TEST(Usage, SequencesLongerThanTheModelAreRefused) {
+  Training run{.model = small_model(), .length = 129};
+  EXPECT_TRUE(refused(fathom(run.arguments()), 2, {"--seq-len 129", "128"}));
+  EXPECT_TRUE(left_nothing(run));
+}
+
+TEST(Usage, ATrainCommandLineCanBePlannedAsItIs) {
+  Training run{.model = small_model()};
+  run.more = {"--resume", "--metrics", run.out + "/m", "--report", run.out + "/r",
+              "--trace",  run.out + "/t"};
+  Arguments line = run.arguments();
+  line.front() = "plan";
+  EXPECT_TRUE(succeeded(fathom(line)));
+  EXPECT_TRUE(left_nothing(run));
+}
+
+}  // namespace
+}  // namespace fathom::tools
