@@ -14,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto tensors =
       fathom::models::parse_safetensors_header(header, data_begin, file_bytes, "a file");
   if (!tensors) {
-    FATHOM_ASSERT(tensors.error().message().find("a file") != std::string::npos, "the file is named");
+    FATHOM_ASSERT(tensors.error().message().find("a file") != std::string::npos,
+                  "the file is named");
     return 0;
   }
   for (const auto& tensor : *tensors)

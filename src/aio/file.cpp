@@ -84,11 +84,10 @@ Error open_error(std::string_view tried, const std::string& target, int error) {
 
 Result<UniqueFd> open_directory(std::string_view tried, const std::string& directory) {
   if (directory.empty() || directory.find('\0') != std::string::npos)
-    return fail(
-        Error(Errc::bad_config, tried)
-            .on("\"\"")
-            .because("the path is empty or holds NUL")
-            .remedy("name a directory"));
+    return fail(Error(Errc::bad_config, tried)
+                    .on("\"\"")
+                    .because("the path is empty or holds NUL")
+                    .remedy("name a directory"));
   UniqueFd fd(retry_interrupted(
       [&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
   if (!fd) return fail(open_error(tried, directory, errno));

@@ -67,11 +67,10 @@ Result<nlohmann::json> parse_json(std::string_view text, std::string_view origin
   try {
     Json value = Json::parse(text, watch);
     if (!duplicate.empty()) {
-      return fail(
-          Error(Errc::bad_input, "parse JSON")
-              .on(origin)
-              .because(fmt::format("the key \"{}\" stands twice in one object", duplicate))
-              .remedy("remove one of the two"));
+      return fail(Error(Errc::bad_input, "parse JSON")
+                      .on(origin)
+                      .because(fmt::format("the key \"{}\" stands twice in one object", duplicate))
+                      .remedy("remove one of the two"));
     }
     return value;
   } catch (const std::exception& exception) {

@@ -64,8 +64,8 @@ class Swapper {
   // Seconds the engine has spent blocked in wait() since construction, the wait under way included.
   double stalled_seconds() const;
 
-  // Whether transfer `node` of the latest pass that began is done, under way, or about to be: all that it
-  // comes after is complete.
+  // Whether transfer `node` of the latest pass that began is done, under way, or about to be: all
+  // that it comes after is complete.
   bool due(NodeId node) const;
 
   // Times of transfer `node` in the latest pass that began (for the trace), read ahead or not.

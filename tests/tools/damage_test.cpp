@@ -51,10 +51,10 @@ TEST_F(Damage, InAnySectionIsNamedWithItsPlace) {
     const json& extent = extents[i];
     const std::uint64_t offset = extent.at("offset"), bytes = extent.at("bytes");
     const std::uint64_t at = offset + (i % 2 == 0 ? i * bytes / extents.size() : bytes - 1);
-    expect_found(state(), at,
-                 {state(), "unit " + extent.at("unit").get<std::string>(),
-                  "section " + extent.at("section").get<std::string>(),
-                  "offset " + std::to_string(offset)});
+    expect_found(
+        state(), at,
+        {state(), "unit " + extent.at("unit").get<std::string>(),
+         "section " + extent.at("section").get<std::string>(), "offset " + std::to_string(offset)});
   }
 }
 
@@ -66,10 +66,10 @@ TEST_F(Damage, InThePaddingIsFoundToo) {
         extent.at("offset").get<std::uint64_t>() + extent.at("bytes").get<std::uint64_t>();
     if (end % 4096 == 0 || tried == 2) continue;
     ++tried;
-    expect_found(state(), end,
-                 {state(), "padding", "unit " + extent.at("unit").get<std::string>(),
-                  "section " + extent.at("section").get<std::string>(),
-                  "offset " + std::to_string(end)});
+    expect_found(
+        state(), end,
+        {state(), "padding", "unit " + extent.at("unit").get<std::string>(),
+         "section " + extent.at("section").get<std::string>(), "offset " + std::to_string(end)});
   }
   EXPECT_EQ(tried, 2U);
   const std::uint64_t size = std::filesystem::file_size(state());
@@ -100,7 +100,7 @@ TEST_F(Damage, StopsResumeAndExportBeforeTheyLeaveAnything) {
   ASSERT_TRUE(succeeded(fathom(broken.arguments())));
   const std::string file = step_directory(broken.out) + "/state-0.bin";
   const json extents = json::parse(fathom({"inspect", broken.out, "--json"}).out).at("extents");
-  flip(file, extents.back().at("offset").get<std::uint64_t>() + 7);       // head, v
+  flip(file, extents.back().at("offset").get<std::uint64_t>() + 7);  // head, v
   const auto before = files_in(broken.out);
   broken.steps = 2;
   broken.more = {"--resume"};

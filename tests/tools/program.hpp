@@ -79,9 +79,10 @@ std::vector<std::string> working_engines(const std::string& directory);
 // Ended with 0 and said nothing about failures.
 testing::AssertionResult succeeded(const Outcome& outcome);
 
-// Ended with `code`, nothing on stdout, one message on stderr that holds every text of `says`, no trace
-// of a crash.
-testing::AssertionResult refused(const Outcome& outcome, int code, const std::vector<std::string>& says);
+// Ended with `code`, nothing on stdout, one message on stderr that holds every text of `says`, no
+// trace of a crash.
+testing::AssertionResult refused(const Outcome& outcome, int code,
+                                 const std::vector<std::string>& says);
 
 // Neither the run's --out nor its nvme directory holds a file.
 testing::AssertionResult left_nothing(const Training& run);
@@ -91,7 +92,7 @@ std::string shared(const std::string& name);
 
 }  // namespace fathom::tools
 
-#define FATHOM_NEEDS_SHARED(name)                                                  \
-  if (!std::filesystem::exists(::fathom::tools::shared(name)))                     \
+#define FATHOM_NEEDS_SHARED(name)                                                             \
+  if (!std::filesystem::exists(::fathom::tools::shared(name)))                                \
   GTEST_SKIP() << ::fathom::tools::shared(name) << " is not there; set FATHOM_SHARED to the " \
                << "directory of reference models"
