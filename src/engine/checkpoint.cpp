@@ -59,6 +59,7 @@ bool Checkpoint::exists(const std::string& directory) {
 
 Result<Checkpoint> Checkpoint::open(const std::string& path) {
   fs::path step = path;
+  if (!step.has_filename()) step = step.parent_path();  // "DIR/"
   std::error_code ignored;
   if (!fs::exists(step / manifest_file_name, ignored)) {
     auto latest = read_text_file((step / latest_file_name).string());
@@ -205,7 +206,7 @@ Result<void> SectionReader::read(std::uint32_t unit, std::uint64_t first, std::s
 
 Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence) {
   const Plan& plan = residence.plan();
-  const auto mismatch = [&](std::string why) {
+  const auto mismatch = [&](std::string_view why) {
     return fail(Error(Errc::bad_input, "resume from a checkpoint")
                     .on(checkpoint.path())
                     .because(why)

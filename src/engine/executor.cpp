@@ -17,7 +17,6 @@
 namespace fathom::engine {
 
 using swap::ChunkId;
-using swap::Section;
 
 // A StepProgram with what runs its transfers.
 struct TrainingExecutor::Program {

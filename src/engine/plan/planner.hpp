@@ -348,8 +348,9 @@ class Planner {
 
   void predict() {
     Prediction& prediction = plan_.prediction;
-    prediction.seconds = simulate(plan_.steady, input_.rates).seconds;
     const LowerBound bound = lower_bound(plan_.steady, input_.rates);
+    // Where one resource does everything both are the same sum, but for the last bit.
+    prediction.seconds = std::max(simulate(plan_.steady, input_.rates).seconds, bound.seconds);
     prediction.lower_bound_seconds = bound.seconds;
     prediction.bound_by = bound.bound_by;
     prediction.bytes.nvme_read = plan_.steady.bytes(Resource::nvme_read);
