@@ -59,6 +59,7 @@ bool Checkpoint::exists(const std::string& directory) {
 
 Result<Checkpoint> Checkpoint::open(const std::string& path) {
   fs::path step = path;
+  if (!step.has_filename()) step = step.parent_path();  // "DIR/"
   std::error_code ignored;
   if (!fs::exists(step / manifest_file_name, ignored)) {
     auto latest = read_text_file((step / latest_file_name).string());
