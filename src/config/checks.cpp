@@ -193,9 +193,9 @@ class Checker {
     if (!weights && !states) return;
     const std::string_view first = weights ? offload_param : offload_optimizer;
     report_.note(values_.at(key_of(first, "device")).at,
-                 weights && states
-                     ? "zero_optimization.offload_param.nvme_path, offload_optimizer.nvme_path"
-                     : key_of(first, "nvme_path"),
+                 weights && states ? "zero_optimization.offload_param.nvme_path, "
+                                     "zero_optimization.offload_optimizer.nvme_path"
+                                   : key_of(first, "nvme_path"),
                  fmt::format("absent with device nvme, so {} in pinned host memory ({}); name a "
                              "directory to use nvme",
                              weights && states ? "weights and optimizer states stay"
