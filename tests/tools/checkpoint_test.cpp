@@ -5,6 +5,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include <unistd.h>
+
 #include "program.hpp"
 
 namespace fathom::tools {
@@ -164,8 +166,25 @@ TEST_F(Export, InShardsHoldsTheSameTensors) {
               evaluated(exported(run_->out), *run_, "fp32").at("loss").get<double>(), 1e-9);
 }
 
-TEST_F(Export, OfOneStepDirectoryIsTheSame) {
-  EXPECT_TRUE(weights_of(step_directory(run_->out)) == weights_of(run_->out));
+TEST_F(Export, OfOneStepDirectoryIsTheSameHoweverItIsNamed) {
+  const auto expected = files_in(exported(run_->out));
+  EXPECT_TRUE(files_in(exported(step_directory(run_->out) + "/")) == expected);
+  const std::string directory = new_scratch_name("export"), here = run_->out;
+  Launch inside;
+  inside.before_exec = [&here] {
+    if (::chdir(here.c_str()) != 0) ::_exit(126);
+  };
+  ASSERT_TRUE(succeeded(fathom({"export", "step-00000003", directory}, inside)));
+  EXPECT_TRUE(files_in(directory) == expected);
+}
+
+TEST_F(Export, WithoutTheModelsConfigurationWritesNothing) {
+  const std::string config = run_->out + "/config.json", text = read_file(config);
+  fs::remove(config);
+  const std::string directory = new_scratch_name("export");
+  EXPECT_TRUE(refused(fathom({"export", run_->out, directory}), 1, {config, "No such file"}));
+  EXPECT_TRUE(files_in(directory).empty());
+  write_file(config, text);
 }
 
 TEST_F(Export, NeverReplacesWeights) {
