@@ -135,12 +135,9 @@ Error no_memory(std::uint64_t bytes, const std::string& why) {
 
 const char* to_string(PageKind kind) {
   switch (kind) {
-    case PageKind::hugetlb:
-      return "hugetlb (2 MiB)";
-    case PageKind::transparent_huge:
-      return "transparent huge pages (2 MiB)";
-    case PageKind::small:
-      return "4 KiB pages";
+    case PageKind::hugetlb: return "hugetlb (2 MiB)";
+    case PageKind::transparent_huge: return "transparent huge pages (2 MiB)";
+    case PageKind::small: return "4 KiB pages";
   }
   return "unknown";
 }

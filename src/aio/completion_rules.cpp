@@ -46,21 +46,14 @@ Verdict classify_error(Attempt next, int error, double now) {
       if (next.direction == Direction::read && next.device_errors++ == 0)
         return {Action::resubmit, Failure::none, next};
       return failed(Failure::device, next);
-    case EINVAL:
-      return failed(Failure::misaligned, next);
+    case EINVAL: return failed(Failure::misaligned, next);
     case ENOSPC:
-    case EDQUOT:
-      return failed(Failure::no_space, next);
-    case EFBIG:
-      return failed(Failure::size_limit, next);
-    case ECANCELED:
-      return failed(Failure::cancelled, next);
-    case EOPNOTSUPP:
-      return failed(Failure::unsupported, next);
-    case EFAULT:
-      return failed(Failure::bad_buffer, next);
-    default:
-      return failed(Failure::refused, next);
+    case EDQUOT: return failed(Failure::no_space, next);
+    case EFBIG: return failed(Failure::size_limit, next);
+    case ECANCELED: return failed(Failure::cancelled, next);
+    case EOPNOTSUPP: return failed(Failure::unsupported, next);
+    case EFAULT: return failed(Failure::bad_buffer, next);
+    default: return failed(Failure::refused, next);
   }
 }
 
@@ -84,8 +77,7 @@ Error failure_error(Failure failure, const Attempt& attempt, std::int64_t result
   const int error = result < 0 ? static_cast<int>(-result) : 0;
   const auto build = [&](Errc code) { return Error(code, tried).on(target); };
   switch (failure) {
-    case Failure::none:
-      break;
+    case Failure::none: break;
     case Failure::short_transfer:
       return build(Errc::io)
           .because(
@@ -126,8 +118,7 @@ Error failure_error(Failure failure, const Attempt& attempt, std::int64_t result
           .because("beyond the largest file size allowed")
           .because_errno(error)
           .remedy("raise the file size limit (ulimit -f)");
-    case Failure::cancelled:
-      return build(Errc::cancelled).because_errno(error);
+    case Failure::cancelled: return build(Errc::cancelled).because_errno(error);
     case Failure::unsupported:
       return build(Errc::unsupported)
           .because("the file system or device does not offer this operation")

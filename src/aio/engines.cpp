@@ -66,14 +66,10 @@ Result<void> try_blocks(Backend& backend, const File& file) {
 
 Result<std::unique_ptr<Backend>> make_backend(Engine engine, unsigned in_flight) {
   switch (engine) {
-    case Engine::posix:
-      return make_posix_backend(in_flight);
-    case Engine::io_uring:
-      return make_uring_backend(in_flight);
-    case Engine::libaio:
-      return make_libaio_backend(in_flight);
-    case Engine::automatic:
-      break;
+    case Engine::posix: return make_posix_backend(in_flight);
+    case Engine::io_uring: return make_uring_backend(in_flight);
+    case Engine::libaio: return make_libaio_backend(in_flight);
+    case Engine::automatic: break;
   }
   return fail(Error(Errc::unsupported, "make an I/O engine")
                   .on(to_string(engine))

@@ -30,40 +30,23 @@ AlignedBytes aligned_bytes(std::uint64_t bytes) {
 
 const char* to_string(Fault fault) {
   switch (fault) {
-    case Fault::device_error:
-      return "device_error";
-    case Fault::no_space:
-      return "no_space";
-    case Fault::busy:
-      return "busy";
-    case Fault::interrupted:
-      return "interrupted";
-    case Fault::zero:
-      return "zero";
-    case Fault::short_aligned:
-      return "short_aligned";
-    case Fault::short_ragged:
-      return "short_ragged";
-    case Fault::torn:
-      return "torn";
-    case Fault::flip_on_read:
-      return "flip_on_read";
-    case Fault::flip_before_write:
-      return "flip_before_write";
-    case Fault::misdirected:
-      return "misdirected";
-    case Fault::stale:
-      return "stale";
-    case Fault::lost_write:
-      return "lost_write";
-    case Fault::delay:
-      return "delay";
-    case Fault::reorder:
-      return "reorder";
-    case Fault::hang:
-      return "hang";
-    case Fault::submit_busy:
-      return "submit_busy";
+    case Fault::device_error: return "device_error";
+    case Fault::no_space: return "no_space";
+    case Fault::busy: return "busy";
+    case Fault::interrupted: return "interrupted";
+    case Fault::zero: return "zero";
+    case Fault::short_aligned: return "short_aligned";
+    case Fault::short_ragged: return "short_ragged";
+    case Fault::torn: return "torn";
+    case Fault::flip_on_read: return "flip_on_read";
+    case Fault::flip_before_write: return "flip_before_write";
+    case Fault::misdirected: return "misdirected";
+    case Fault::stale: return "stale";
+    case Fault::lost_write: return "lost_write";
+    case Fault::delay: return "delay";
+    case Fault::reorder: return "reorder";
+    case Fault::hang: return "hang";
+    case Fault::submit_busy: return "submit_busy";
   }
   return "unknown";
 }
@@ -133,24 +116,12 @@ bool FaultyBackend::prepare(const Operation& operation) {
   if (fault) {
     struck_.fetch_add(1);
     switch (*fault) {
-      case Fault::device_error:
-        answer(operation, -EIO);
-        return true;
-      case Fault::no_space:
-        answer(operation, -ENOSPC);
-        return true;
-      case Fault::busy:
-        answer(operation, -EAGAIN);
-        return true;
-      case Fault::interrupted:
-        answer(operation, -EINTR);
-        return true;
-      case Fault::zero:
-        answer(operation, 0);
-        return true;
-      case Fault::hang:
-        hanging_.push_back(operation);
-        return true;
+      case Fault::device_error: answer(operation, -EIO); return true;
+      case Fault::no_space: answer(operation, -ENOSPC); return true;
+      case Fault::busy: answer(operation, -EAGAIN); return true;
+      case Fault::interrupted: answer(operation, -EINTR); return true;
+      case Fault::zero: answer(operation, 0); return true;
+      case Fault::hang: hanging_.push_back(operation); return true;
       case Fault::lost_write:
         if (reading) break;
         answer(operation, static_cast<std::int64_t>(operation.bytes));
@@ -184,16 +155,11 @@ bool FaultyBackend::prepare(const Operation& operation) {
         if (reading && found != history_.end()) flight.copy = found->second;
         break;
       }
-      case Fault::reorder:
-        reorder_ = true;
-        break;
-      case Fault::submit_busy:
-        busy_once_ = true;
-        break;
+      case Fault::reorder: reorder_ = true; break;
+      case Fault::submit_busy: busy_once_ = true; break;
       case Fault::short_ragged:
       case Fault::flip_on_read:
-      case Fault::delay:
-        break;  // made when it completes
+      case Fault::delay: break;  // made when it completes
     }
   }
   return pass_on(changed, std::move(flight));
@@ -231,8 +197,7 @@ Completed FaultyBackend::deliver(const Completed& completed) {
       if (!flight.copy.empty())
         std::memcpy(operation.buffer, flight.copy.data(), flight.copy.size());
       break;
-    default:
-      break;
+    default: break;
   }
   return changed;
 }

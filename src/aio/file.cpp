@@ -7,6 +7,7 @@
 #include <mutex>
 #include <random>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include <fcntl.h>
@@ -83,11 +84,10 @@ Error open_error(std::string_view tried, const std::string& target, int error) {
 
 Result<UniqueFd> open_directory(std::string_view tried, const std::string& directory) {
   if (directory.empty() || directory.find('\0') != std::string::npos)
-    return fail(
-        Error(Errc::bad_config, tried)
-            .on("\"\"")
-            .because("the path is empty or holds NUL")
-            .remedy("name a directory"));
+    return fail(Error(Errc::bad_config, tried)
+                    .on("\"\"")
+                    .because("the path is empty or holds NUL")
+                    .remedy("name a directory"));
   UniqueFd fd(retry_interrupted(
       [&] { return ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
   if (!fd) return fail(open_error(tried, directory, errno));
@@ -247,7 +247,9 @@ Result<File> File::create(const std::string& path, std::uint64_t bytes) {
 Result<File> File::open_read(const std::string& path) {
   const char* tried = "open a file";
   if (path.find('\0') != std::string::npos)
-    return fail(Error(Errc::bad_config, tried).on(path.c_str()).because("the path holds NUL"));
+    return fail(Error(Errc::bad_config, tried)
+                    .on(std::string_view(path).substr(0, path.find('\0')))
+                    .because("the path holds NUL"));
   File file;
   // O_NONBLOCK: a FIFO must be refused below, not waited for. It has no effect on regular files,
   // but engines would report -EAGAIN for it, so it is cleared again.

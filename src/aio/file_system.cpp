@@ -8,32 +8,19 @@ namespace fathom::aio {
 
 FileSystem file_system_from_magic(unsigned long magic) {
   switch (magic) {
-    case 0xEF53:
-      return {"ext4", false};
-    case 0x58465342:
-      return {"xfs", false};
-    case 0x9123683E:
-      return {"btrfs", false};
-    case 0x2FC12FC1:
-      return {"zfs", false};
-    case 0xF2F52010:
-      return {"f2fs", false};
-    case 0x01021994:
-      return {"tmpfs", true};
-    case 0x858458F6:
-      return {"ramfs", true};
-    case 0x794C7630:
-      return {"overlayfs", false};
-    case 0x6969:
-      return {"nfs", false};
-    case 0x65735546:
-      return {"fuse", false};
-    case 0x01021997:
-      return {"9p", false};
-    case 0x0BD00BD0:
-      return {"lustre", false};
-    default:
-      return {fmt::format("file system 0x{:x}", magic), false};
+    case 0xEF53: return {"ext4", false};
+    case 0x58465342: return {"xfs", false};
+    case 0x9123683E: return {"btrfs", false};
+    case 0x2FC12FC1: return {"zfs", false};
+    case 0xF2F52010: return {"f2fs", false};
+    case 0x01021994: return {"tmpfs", true};
+    case 0x858458F6: return {"ramfs", true};
+    case 0x794C7630: return {"overlayfs", false};
+    case 0x6969: return {"nfs", false};
+    case 0x65735546: return {"fuse", false};
+    case 0x01021997: return {"9p", false};
+    case 0x0BD00BD0: return {"lustre", false};
+    default: return {fmt::format("file system 0x{:x}", magic), false};
   }
 }
 

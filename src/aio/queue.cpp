@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string_view>
 #include <utility>
 
 #include <fcntl.h>
@@ -21,7 +22,7 @@ namespace {
 constexpr unsigned most_in_flight = 4096;
 
 Result<void> check(const QueueOptions& options) {
-  const auto bad = [](const char* key, std::string why) {
+  const auto bad = [](const char* key, std::string_view why) {
     return fail(
         Error(Errc::bad_config, "open an I/O queue").on(fmt::format("aio.{}", key)).because(why));
   };
@@ -66,14 +67,10 @@ struct Queue::State {
 
 const char* to_string(Engine engine) {
   switch (engine) {
-    case Engine::automatic:
-      return "auto";
-    case Engine::io_uring:
-      return "io_uring";
-    case Engine::libaio:
-      return "libaio";
-    case Engine::posix:
-      return "posix";
+    case Engine::automatic: return "auto";
+    case Engine::io_uring: return "io_uring";
+    case Engine::libaio: return "libaio";
+    case Engine::posix: return "posix";
   }
   return "unknown";
 }

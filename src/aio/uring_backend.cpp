@@ -156,16 +156,12 @@ class UringBackend final : public Backend {
       const int sent = ::io_uring_submit(&ring_);
       if (sent > 0) continue;
       switch (-sent) {
-        case EINTR:
-          return -EINTR;
+        case EINTR: return -EINTR;
         case 0:
         case EAGAIN:
-        case ENOMEM:
-          return -EAGAIN;
-        case EBUSY:
-          return -EBUSY;
-        default:
-          ring_is_lost("submit", -sent);
+        case ENOMEM: return -EAGAIN;
+        case EBUSY: return -EBUSY;
+        default: ring_is_lost("submit", -sent);
       }
     }
     return 0;
@@ -191,12 +187,9 @@ class UringBackend final : public Backend {
       case 0:
       case ETIME:
       case EAGAIN:
-      case EBUSY:
-        return collect(out);
-      case EINTR:
-        return -EINTR;
-      default:
-        ring_is_lost("wait", -waited);
+      case EBUSY: return collect(out);
+      case EINTR: return -EINTR;
+      default: ring_is_lost("wait", -waited);
     }
   }
 

@@ -38,8 +38,8 @@ inline std::unexpected<Error> fail(Error error) { return std::unexpected<Error>(
 
 // Evaluates any Result; on failure returns its Error from the enclosing function.
 #define FATHOM_CHECK(...) FATHOM_CHECK_(FATHOM_CONCAT(fathom_check_, __COUNTER__), __VA_ARGS__)
-#define FATHOM_CHECK_(temporary, ...)                                                        \
-  do {                                                                                       \
-    auto temporary = (__VA_ARGS__);                                                          \
-    if (!temporary) return std::unexpected<::fathom::Error>(std::move(temporary).error());   \
+#define FATHOM_CHECK_(temporary, ...)                                                      \
+  do {                                                                                     \
+    auto temporary = (__VA_ARGS__);                                                        \
+    if (!temporary) return std::unexpected<::fathom::Error>(std::move(temporary).error()); \
   } while (false)

@@ -53,6 +53,16 @@ Result<void> write_text_file(const std::string& path, std::string_view text) {
   }
   if (::fsync(fd.get()) != 0) return failed(temporary);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return failed(temporary);
+  return sync_directory(std::filesystem::path(path).parent_path().string());
+}
+
+Result<void> sync_directory(const std::string& path) {
+  const std::string name = path.empty() ? "." : path;
+  const UniqueFd fd(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Some file systems cannot sync a directory; there a rename is as durable as it gets.
+  if (!fd || (::fsync(fd.get()) != 0 && errno != EINVAL && errno != EROFS))
+    return fail(
+        Error(Errc::io, "sync a directory").on(name).because_errno(errno).remedy("check the disk"));
   return {};
 }
 

@@ -70,8 +70,7 @@ SchedulerConfig build_scheduler(const Values& values, const Sources& sources) {
     return values.number(std::string("scheduler.params.") + name);
   };
   switch (out.type) {
-    case SchedulerType::constant:
-      return out;
+    case SchedulerType::constant: return out;
     case SchedulerType::hf_constant_with_warmup:
     case SchedulerType::hf_linear:
     case SchedulerType::hf_cosine:

@@ -25,32 +25,20 @@ class Converter {
 
   std::optional<json> run() {
     switch (key_.type) {
-      case Type::boolean:
-        return boolean();
-      case Type::integer:
-        return integer(node_, false);
-      case Type::elements:
-        return integer(node_, true);
-      case Type::number:
-        return number(node_);
-      case Type::text:
-        return text();
-      case Type::choice:
-        return choice(false);
-      case Type::any_case:
-        return choice(true);
-      case Type::pair:
-        return pair();
-      case Type::size:
-        return size();
-      case Type::paths:
-        return paths();
-      case Type::texts:
-        return texts();
+      case Type::boolean: return boolean();
+      case Type::integer: return integer(node_, false);
+      case Type::elements: return integer(node_, true);
+      case Type::number: return number(node_);
+      case Type::text: return text();
+      case Type::choice: return choice(false);
+      case Type::any_case: return choice(true);
+      case Type::pair: return pair();
+      case Type::size: return size();
+      case Type::paths: return paths();
+      case Type::texts: return texts();
       case Type::object:
       case Type::block:
-      case Type::anything:
-        break;
+      case Type::anything: break;
     }
     return json(true);
   }

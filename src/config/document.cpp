@@ -24,21 +24,15 @@ bool Node::remove(std::string_view child) {
 
 std::string describe(const Node& node) {
   switch (node.kind) {
-    case Node::Kind::null:
-      return "null";
-    case Node::Kind::boolean:
-      return node.boolean ? "true" : "false";
-    case Node::Kind::integer:
-      return fmt::format("{}", node.integer);
-    case Node::Kind::number:
-      return fmt::format("{}", node.number);
+    case Node::Kind::null: return "null";
+    case Node::Kind::boolean: return node.boolean ? "true" : "false";
+    case Node::Kind::integer: return fmt::format("{}", node.integer);
+    case Node::Kind::number: return fmt::format("{}", node.number);
     case Node::Kind::text:
       return node.text.size() <= 60 ? fmt::format("\"{}\"", node.text)
                                     : fmt::format("a text of {} bytes", node.text.size());
-    case Node::Kind::array:
-      return fmt::format("a list of {}", node.children.size());
-    case Node::Kind::object:
-      return "an object";
+    case Node::Kind::array: return fmt::format("a list of {}", node.children.size());
+    case Node::Kind::object: return "an object";
   }
   return "?";
 }
@@ -52,8 +46,7 @@ bool convert(const nlohmann::json& value, int depth, Node& node, Document& docum
   if (depth > max_depth) return false;
   using Type = nlohmann::json::value_t;
   switch (value.type()) {
-    case Type::null:
-      return true;
+    case Type::null: return true;
     case Type::boolean:
       node.kind = Node::Kind::boolean;
       node.boolean = value.get<bool>();
@@ -102,8 +95,7 @@ bool convert(const nlohmann::json& value, int depth, Node& node, Document& docum
       }
       return true;
     case Type::binary:
-    case Type::discarded:
-      return false;
+    case Type::discarded: return false;
   }
   return false;
 }

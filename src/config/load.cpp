@@ -58,24 +58,18 @@ Result<Loaded> load_object(const nlohmann::json& object, const Sources& sources)
 
 const char* to_string(Precision precision) {
   switch (precision) {
-    case Precision::fp32:
-      return "fp32";
-    case Precision::bf16:
-      return "bf16";
-    case Precision::fp16:
-      return "fp16";
+    case Precision::fp32: return "fp32";
+    case Precision::bf16: return "bf16";
+    case Precision::fp16: return "fp16";
   }
   return "?";
 }
 
 const char* to_string(Tier tier) {
   switch (tier) {
-    case Tier::none:
-      return "none";
-    case Tier::cpu:
-      return "cpu";
-    case Tier::nvme:
-      return "nvme";
+    case Tier::none: return "none";
+    case Tier::cpu: return "cpu";
+    case Tier::nvme: return "nvme";
   }
   return "?";
 }
@@ -84,14 +78,10 @@ const char* to_string(OptimizerType type) { return type == OptimizerType::adam ?
 
 const char* to_string(IoEngine engine) {
   switch (engine) {
-    case IoEngine::automatic:
-      return "auto";
-    case IoEngine::io_uring:
-      return "io_uring";
-    case IoEngine::libaio:
-      return "libaio";
-    case IoEngine::posix:
-      return "posix";
+    case IoEngine::automatic: return "auto";
+    case IoEngine::io_uring: return "io_uring";
+    case IoEngine::libaio: return "libaio";
+    case IoEngine::posix: return "posix";
   }
   return "?";
 }

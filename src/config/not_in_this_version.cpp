@@ -38,6 +38,8 @@ constexpr auto missing = std::to_array<Missing>({
     {"zero_optimization.offload_optimizer.ratio", "", "1.0",
      "a split of the update between CPU and device", "use 1.0"},
     {"fathom.store", "\"durable\"", "", "the durable store", "use scratch and checkpoints"},
+    {"fathom.activation_tier", "\"nvme\"", "", "a tier for block inputs below host memory",
+     "use \"auto\""},
     {"fathom.parity", "true", "", "the parity mode", "use false"},
     {"activation_checkpointing.number_checkpoints", "", "null", "a fixed number of checkpoints",
      "leave the key out: every block keeps its input"},

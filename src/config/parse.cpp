@@ -263,14 +263,9 @@ class Parser {
         node.kind = Node::Kind::array;
         advance();
         return parse_elements(node, depth);
-      case '\'':
-        depart("single quotes", "read as double quotes");
-        [[fallthrough]];
-      case '"':
-        node.kind = Node::Kind::text;
-        return parse_string(node.text);
-      default:
-        return parse_word(node);
+      case '\'': depart("single quotes", "read as double quotes"); [[fallthrough]];
+      case '"': node.kind = Node::Kind::text; return parse_string(node.text);
+      default: return parse_word(node);
     }
   }
 

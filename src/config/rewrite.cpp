@@ -85,7 +85,8 @@ void apply_boolean_zero(Node& root, Report& report) {
     report.note(zero->at, zero->path,
                 fmt::format("the old form: read as {{\"stage\": {}}}", stage.integer));
     zero->kind = Kind::object;
-    zero->children.assign(1, std::move(stage));
+    zero->children.clear();
+    zero->children.push_back(std::move(stage));
   }
   if (!was_boolean) return;  // elsewhere allgather_size is an unknown key like any other
   if (std::optional<Node> size = take(root, "allgather_size")) {
@@ -129,7 +130,8 @@ void apply_cpu_offload(Node& root, std::string_view old_name, std::string_view n
   device.text = old->boolean ? "cpu" : "none";
   old->name = new_name;
   old->kind = Kind::object;
-  old->children.assign(1, std::move(device));
+  old->children.clear();
+  old->children.push_back(std::move(device));
   zero->children.push_back(std::move(*old));
 }
 

@@ -25,8 +25,7 @@ double LearningRate::at(std::int64_t last_batch_iteration) const {
   const double done = i + 1;  // updates applied so far, Hugging Face's counter
   const double span = config_.warmup_max_lr - config_.warmup_min_lr;
   switch (config_.type) {
-    case SchedulerType::constant:
-      return base_lr_;
+    case SchedulerType::constant: return base_lr_;
     case SchedulerType::warmup:
       if (i < 0) return config_.warmup_min_lr;
       return config_.warmup_min_lr + warmup_share(i) * span;

@@ -148,10 +148,10 @@ Result<void> Checkpoint::check_padding(const Chunk& chunk, const Section& sectio
   const auto bad = std::find_if(padding.begin(), padding.end(),
                                 [](std::byte value) { return value != std::byte{0}; });
   if (bad == padding.end()) return {};
-  return fail(damaged(
-      state_path_, fmt::format("unit {}, section {}, the padding at offset {} is not zero",
-                               units_.at(chunk.unit).name, section.name,
-                               end + static_cast<std::uint64_t>(bad - padding.begin()))));
+  return fail(
+      damaged(state_path_, fmt::format("unit {}, section {}, the padding at offset {} is not zero",
+                                       units_.at(chunk.unit).name, section.name,
+                                       end + static_cast<std::uint64_t>(bad - padding.begin()))));
 }
 
 Result<std::vector<std::byte>> Checkpoint::read(const Chunk& chunk, const Section& section) const {
@@ -206,7 +206,7 @@ Result<void> SectionReader::read(std::uint32_t unit, std::uint64_t first, std::s
 
 Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence) {
   const Plan& plan = residence.plan();
-  const auto mismatch = [&](std::string why) {
+  const auto mismatch = [&](std::string_view why) {
     return fail(Error(Errc::bad_input, "resume from a checkpoint")
                     .on(checkpoint.path())
                     .because(why)

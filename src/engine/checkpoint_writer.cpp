@@ -172,6 +172,7 @@ Result<std::string> write_checkpoint(const std::string& directory, Residence& re
                     .on(final_path.string())
                     .because_errno(errno)
                     .remedy("check the --out directory"));
+  FATHOM_CHECK(sync_directory(directory));
   FATHOM_CHECK(write_text_file((fs::path(directory) / latest_file_name).string(), name + "\n"));
   for (const auto& entry : fs::directory_iterator(directory, ignored)) {
     const std::string other = entry.path().filename().string();

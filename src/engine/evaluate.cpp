@@ -125,7 +125,7 @@ Result<at::Tensor> read_rows(const models::SafetensorsReader& reader,
                     .on(tensor.name)
                     .because("it is not int64 [batch, length]")
                     .remedy("store it so"));
-  const at::Tensor rows = at::empty(tensor.shape, at::TensorOptions().dtype(c10::ScalarType::Long));
+  at::Tensor rows = at::empty(tensor.shape, at::TensorOptions().dtype(c10::ScalarType::Long));
   FATHOM_CHECK(reader.read(tensor, 0, {static_cast<std::byte*>(rows.data_ptr()), tensor.bytes}));
   return rows;
 }

@@ -17,7 +17,6 @@
 namespace fathom::engine {
 
 using swap::ChunkId;
-using swap::Section;
 
 // A StepProgram with what runs its transfers.
 struct TrainingExecutor::Program {
@@ -68,7 +67,10 @@ std::unique_ptr<TrainingExecutor::Program> TrainingExecutor::prepare(const StepP
 Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches,
                                           double learning_rate, bool more_follow) {
   FATHOM_ASSERT(batches.size() == plan_.input.accumulation, "one batch for each micro-batch");
-  Pass pass{.batches = &batches, .hyper = rule_.hyper, .t = updates_ + 1};
+  Pass pass;
+  pass.batches = &batches;
+  pass.hyper = rule_.hyper;
+  pass.t = updates_ + 1;
   pass.hyper.lr = learning_rate;
   for (const MicroBatch& batch : batches) pass.predictions += count_predictions(batch.targets);
   const bool any_lazy = !plan_.flush.empty();
@@ -106,8 +108,8 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
 }
 
 Result<void> TrainingExecutor::flush() {
-  // Reads that ran ahead for a step that does not come must neither fill buffers that others are about
-  // to use nor be taken for fresh when training goes on.
+  // Reads that ran ahead for a step that does not come must neither fill buffers that others are
+  // about to use nor be taken for fresh when training goes on.
   if (steady_->swapper) {
     FATHOM_CHECK(steady_->swapper->drain());
     steady_ = prepare(plan_.steady);
@@ -139,22 +141,14 @@ Result<void> TrainingExecutor::run(Program& program, Pass& pass, bool more_follo
 Result<void> TrainingExecutor::run_op(const Op& op, Pass& pass) {
   const bool is_head = op.unit + 1 == plan_.units.size();
   switch (op.kind) {
-    case OpKind::land:
-      land(op);
-      return {};
-    case OpKind::forward:
-      return forward(op, pass);
-    case OpKind::backward:
-      return is_head ? head(op, pass) : backward(op, pass);
-    case OpKind::reduce:
-      return reduce(op, pass);
-    case OpKind::update:
-      update(op, pass);
-      return {};
+    case OpKind::land: land(op); return {};
+    case OpKind::forward: return forward(op, pass);
+    case OpKind::backward: return is_head ? head(op, pass) : backward(op, pass);
+    case OpKind::reduce: return reduce(op, pass);
+    case OpKind::update: update(op, pass); return {};
     case OpKind::gather:  // one rank: the partition is the unit
     case OpKind::fetch:
-    case OpKind::write:
-      break;
+    case OpKind::write: break;
   }
   return {};
 }

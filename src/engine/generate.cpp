@@ -25,12 +25,7 @@ class Batch {
   Batch(const GenerateOptions& options, InferenceSetup& setup, const models::Tokenizer& tokenizer,
         std::span<const std::vector<std::int64_t>> prompts, std::size_t first_index,
         const TextSink& sink)
-      : options_(options),
-        setup_(setup),
-        tokenizer_(tokenizer),
-        prompts_(prompts),
-        first_(first_index),
-        sink_(sink) {
+      : options_(options), setup_(setup), prompts_(prompts), first_(first_index), sink_(sink) {
     for (const auto& prompt : prompts) longest_ = std::max(longest_, prompt.size());
     for (const auto& prompt : prompts) {
       padded_ |= prompt.size() != longest_;
@@ -155,7 +150,6 @@ class Batch {
 
   const GenerateOptions& options_;
   InferenceSetup& setup_;
-  const models::Tokenizer& tokenizer_;
   std::span<const std::vector<std::int64_t>> prompts_;
   std::size_t first_;
   const TextSink& sink_;
@@ -179,7 +173,7 @@ Result<std::vector<std::vector<std::int64_t>>> tokenise(const GenerateOptions& o
                     .because("there is no prompt")
                     .remedy("add --prompt TEXT"));
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    const auto bad = [&](std::string why, const char* remedy) {
+    const auto bad = [&](std::string_view why, const char* remedy) {
       return fail(Error(Errc::bad_input, "generate")
                       .on(fmt::format("prompt {}", i))
                       .because(why)

@@ -107,12 +107,9 @@ at::Tensor additive_mask(const at::Tensor& attention_mask, std::int64_t new_toke
       for (std::int64_t k = 0; k < total; ++k)
         *out++ = k <= past + q && keep[r * total + k] != 0 ? 0.0F : hidden;
   switch (type) {
-    case ComputeType::bf16:
-      return additive.to(c10::ScalarType::BFloat16);
-    case ComputeType::fp16:
-      return additive.to(c10::ScalarType::Half);
-    case ComputeType::fp32:
-      break;
+    case ComputeType::bf16: return additive.to(c10::ScalarType::BFloat16);
+    case ComputeType::fp16: return additive.to(c10::ScalarType::Half);
+    case ComputeType::fp32: break;
   }
   return additive;
 }

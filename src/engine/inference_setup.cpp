@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/inference_setup.hpp"
 
+#include <algorithm>
+
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
@@ -56,7 +58,9 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
       compute_ == ComputeType::fp32 ? swap::weights32_sections : swap::weights16_sections;
   input.micro_batch = shape.rows;
   input.accumulation = shape.batches;
-  input.length = shape.length;
+  // A decoding sweep has few tokens but attends to the whole cache: bounding both by one length is
+  // safe.
+  input.length = std::max(shape.length, shape.capacity);
   const bool nvme = config().zero.offload_param.tier == config::Tier::nvme;
   input.weights_lowest = nvme ? Tier::nvme : Tier::host;
   input.states_lowest = Tier::host;
@@ -64,10 +68,15 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   input.path_weights = path_weights(config());
   const std::uint64_t cache_bytes = shape.batches * shape.rows * shape.capacity * spec_.layers * 2 *
                                     spec_.kv_heads * spec_.head_dim * input.compute_bytes();
-  input.fixed_bytes = cache_bytes;
+  // A padded batch has a mask, made in fp32 and rounded to the compute type.
+  const std::uint64_t mask_bytes = shape.rows * shape.length *
+                                   std::max(shape.length, shape.capacity) *
+                                   (4 + input.compute_bytes());
+  input.fixed_bytes = cache_bytes + mask_bytes;
+  input.threads = worker_pool().size();
   input.host_memory = config().fathom.host_memory ? *config().fathom.host_memory
                                                   : aio::memory_limit().available / 5 * 4;
-  input.rates = measure_machine(compute_, nvme ? store_paths(config()) : std::vector<std::string>{},
+  input.rates = measure_machine(input, nvme ? store_paths(config()) : std::vector<std::string>{},
                                 queue_options(config()), options_.rates, worker_pool());
   FATHOM_ASSIGN(plan_, make_plan(input));
   FATHOM_CHECK(refuse_shortfalls(find_shortfalls(config(), *plan_)));
@@ -85,7 +94,7 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
                 Residence::create(*plan_, store_options(config(), *plan_), worker_pool()));
   FATHOM_CHECK(fill_residence(*residence_, source, compute_ == ComputeType::fp16, worker_pool()));
   install_host_allocator();
-  set_host_allocator_cap(plan_->activation_bytes + cache_bytes);
+  set_host_allocator_cap(plan_->activation_bytes + plan_->input.fixed_bytes);
   if (!options_.trace.empty()) trace_.emplace();
   executor_ =
       std::make_unique<InferenceExecutor>(*plan_, *residence_, model_, trace_ ? &*trace_ : nullptr);

@@ -63,7 +63,7 @@ Result<ParameterSource> safetensors_source(const models::SafetensorsReader& read
   for (const models::UnitSpec& unit : spec.units)
     for (const models::ParameterSpec& parameter : unit.parameters) {
       FATHOM_ASSIGN(const models::TensorInfo* tensor, reader.require(parameter.name));
-      const auto bad = [&](std::string why) {
+      const auto bad = [&](std::string_view why) {
         return fail(Error(Errc::bad_input, "load the weights")
                         .on(fmt::format("tensor {} in {}", parameter.name,
                                         reader.files()[tensor->file].string()))

@@ -7,9 +7,6 @@
 #include <filesystem>
 #include <functional>
 
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/ones.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
@@ -19,6 +16,7 @@
 #include "base/clock.hpp"
 #include "base/random.hpp"
 #include "base/text_file.hpp"
+#include "engine/block_rate.hpp"
 #include "kernels/adamw.hpp"
 #include "kernels/convert.hpp"
 
@@ -42,18 +40,6 @@ double median_rate(double work, const std::function<void()>& run) {
   }
   std::sort(rates.begin(), rates.end());
   return rates[rates.size() / 2];
-}
-
-double measure_flops(ComputeType compute) {
-  const auto type = compute == ComputeType::fp32   ? c10::ScalarType::Float
-                    : compute == ComputeType::bf16 ? c10::ScalarType::BFloat16
-                                                   : c10::ScalarType::Half;
-  const std::int64_t rows = 512, inner = 1024, columns = 1024;
-  const at::Tensor a = at::ones({rows, inner}, at::TensorOptions().dtype(type));
-  const at::Tensor b = at::ones({inner, columns}, at::TensorOptions().dtype(type));
-  return median_rate(2.0 * rows * inner * columns * 4, [&] {
-    for (int i = 0; i < 4; ++i) (void)at::matmul(a, b);
-  });
 }
 
 double measure_update(ThreadPool& pool) {
@@ -121,15 +107,20 @@ class Cache {
 
 }  // namespace
 
-Rates measure_machine(ComputeType compute, const std::vector<std::string>& paths,
+Rates measure_machine(const PlanInput& input, const std::vector<std::string>& paths,
                       const aio::QueueOptions& queue, const RateOverrides& overrides,
                       ThreadPool& pool) {
   Rates rates;
   Cache cache;
   const std::string cpu = fmt::format("{} threads", pool.size());
-  rates.flops = overrides.flops ? *overrides.flops
-                                : cache.get(fmt::format("flops {} {}", to_string(compute), cpu),
-                                            [&] { return measure_flops(compute); });
+  const models::ModelSpec& m = input.model;
+  const std::string block =
+      fmt::format("block {} {} {} {} {} {} batch {}x{} {} {} {}", m.family, m.hidden,
+                  m.intermediate, m.heads, m.kv_heads, m.head_dim, input.micro_batch, input.length,
+                  to_string(input.compute), input.mode == Mode::train ? "train" : "inference", cpu);
+  rates.flops = overrides.flops ? *overrides.flops : cache.get(block, [&] {
+    return measure_block_flops(m, input.compute, input.mode, input.micro_batch, input.length);
+  });
   rates.update = cache.get("update " + cpu, [&] { return measure_update(pool); });
   rates.convert = cache.get("convert " + cpu, [&] { return measure_convert(pool); });
   double read = 0, write = 0;

@@ -24,9 +24,10 @@ struct RateOverrides {
   std::optional<double> flops, read, write, duplex;
 };
 
-// `paths`: the directories of the store, empty when nothing is on nvme. A path that can't be
-// measured keeps the defaults; using it later gives the real Error.
-Rates measure_machine(ComputeType compute, const std::vector<std::string>& paths,
+// Rates for `input` (its model, batch and compute type). `paths`: the directories of the store,
+// empty when nothing is on nvme. A path that can't be measured keeps the defaults; using it later
+// gives the real Error.
+Rates measure_machine(const PlanInput& input, const std::vector<std::string>& paths,
                       const aio::QueueOptions& queue, const RateOverrides& overrides,
                       ThreadPool& pool);
 

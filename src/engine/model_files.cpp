@@ -35,8 +35,7 @@ Result<void> copy_model_files(const std::string& model, const std::string& direc
     const fs::path from = preset ? fs::path(model) : fs::path(model) / name;
     if (preset && std::string(name) != "config.json") continue;
     const fs::path parent = from.parent_path().empty() ? fs::path(".") : from.parent_path();
-    if (!fs::exists(from, ignored) || fs::equivalent(parent, directory, ignored))
-      continue;
+    if (!fs::exists(from, ignored) || fs::equivalent(parent, directory, ignored)) continue;
     FATHOM_ASSIGN(const std::string text, read_text_file(from.string()));
     FATHOM_CHECK(write_text_file((fs::path(directory) / name).string(), text));
   }

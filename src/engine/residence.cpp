@@ -21,13 +21,15 @@ BufferId Residence::first_buffer(BufferKind kind) const {
   return no_buffer;
 }
 
-Result<std::unique_ptr<Residence>> Residence::create(const Plan& plan,
-                                                     const swap::StoreOptions& options,
-                                                     ThreadPool& pool) {
+Result<std::unique_ptr<Residence>> Residence::create(
+    const Plan& plan, const swap::StoreOptions& options, ThreadPool& pool,
+    std::vector<std::unique_ptr<aio::Queue>> queues) {
   // Files first: a full disk is said before any memory is touched.
   std::unique_ptr<swap::Store> store;
   if (plan.bytes_on_nvme() != 0) {
-    FATHOM_ASSIGN(store, swap::Store::create_scratch(plan.layout, options, pool));
+    FATHOM_ASSIGN(store, queues.empty() ? swap::Store::create_scratch(plan.layout, options, pool)
+                                        : swap::Store::create_scratch(plan.layout, options, pool,
+                                                                      std::move(queues)));
   }
   FATHOM_ASSIGN(aio::Arena arena, aio::Arena::allocate(plan.arena_bytes));
   auto residence = std::unique_ptr<Residence>(new Residence(plan, std::move(arena)));

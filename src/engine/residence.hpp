@@ -37,9 +37,10 @@ struct ChunkView {
 class Residence {
  public:
   // `plan` must outlive the Residence. Errors: no space, no memory, the directory's own.
-  static Result<std::unique_ptr<Residence>> create(const Plan& plan,
-                                                   const swap::StoreOptions& options,
-                                                   ThreadPool& pool);
+  // `queues`: the caller's, one per path, instead of opened ones; fault injection uses it.
+  static Result<std::unique_ptr<Residence>> create(
+      const Plan& plan, const swap::StoreOptions& options, ThreadPool& pool,
+      std::vector<std::unique_ptr<aio::Queue>> queues = {});
 
   const Plan& plan() const { return plan_; }
   swap::Store* store() { return store_.get(); }  // null when nothing lives on nvme

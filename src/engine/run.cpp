@@ -21,14 +21,10 @@ constexpr std::uint64_t default_length = 1024;
 
 aio::Engine engine_of(config::IoEngine engine) {
   switch (engine) {
-    case config::IoEngine::automatic:
-      return aio::Engine::automatic;
-    case config::IoEngine::io_uring:
-      return aio::Engine::io_uring;
-    case config::IoEngine::libaio:
-      return aio::Engine::libaio;
-    case config::IoEngine::posix:
-      return aio::Engine::posix;
+    case config::IoEngine::automatic: return aio::Engine::automatic;
+    case config::IoEngine::io_uring: return aio::Engine::io_uring;
+    case config::IoEngine::libaio: return aio::Engine::libaio;
+    case config::IoEngine::posix: return aio::Engine::posix;
   }
   return aio::Engine::automatic;
 }
@@ -64,6 +60,7 @@ PlanInput training_input(const TrainingSetup& setup, const config::Config& confi
   input.chunk_elements = config.zero.chunk_elements;
   input.path_weights = path_weights(config);
   input.world = static_cast<std::uint32_t>(config.batch.world_size);
+  input.threads = worker_pool().size();
   if (setup.data) input.fixed_bytes = setup.data->memory_bytes();
   return input;
 }
@@ -187,8 +184,12 @@ Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls) {
 }
 
 Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_data) {
-  FATHOM_CHECK(check_device(options.device));
   TrainingSetup setup;
+  // `fathom plan` also plans for machines that aren't here; what is missing is a shortfall then.
+  if (auto device = check_device(options.device); !device) {
+    if (need_data || device.error().code() == Errc::bad_config) return fail(device.error());
+    setup.shortfalls.push_back(device.error().message() + "; the plan is for the CPU");
+  }
   FATHOM_ASSIGN(setup.spec, models::load_config(options.model));
   setup.length = options.seq_len.value_or(std::min(setup.spec.max_positions, default_length));
   if (setup.length == 0 || setup.length > setup.spec.max_positions)
@@ -223,11 +224,11 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   input.host_memory =
       config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
   const bool disk = input.weights_lowest == Tier::nvme || input.states_lowest == Tier::nvme;
-  input.rates =
-      measure_machine(input.compute, disk ? store_paths(config) : std::vector<std::string>{},
-                      queue_options(config), options.rates, worker_pool());
+  input.rates = measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
+                                queue_options(config), options.rates, worker_pool());
   FATHOM_ASSIGN(setup.plan, make_plan(input));
-  setup.shortfalls = find_shortfalls(config, setup.plan);
+  for (std::string& shortfall : find_shortfalls(config, setup.plan))
+    setup.shortfalls.push_back(std::move(shortfall));
   return setup;
 }
 

@@ -15,12 +15,9 @@ namespace fathom::engine {
 
 c10::ScalarType scalar_type(ComputeType type) {
   switch (type) {
-    case ComputeType::fp32:
-      return c10::ScalarType::Float;
-    case ComputeType::bf16:
-      return c10::ScalarType::BFloat16;
-    case ComputeType::fp16:
-      return c10::ScalarType::Half;
+    case ComputeType::fp32: return c10::ScalarType::Float;
+    case ComputeType::bf16: return c10::ScalarType::BFloat16;
+    case ComputeType::fp16: return c10::ScalarType::Half;
   }
   return c10::ScalarType::Float;
 }

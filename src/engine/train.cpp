@@ -283,6 +283,8 @@ Result<TrainSummary> train(const TrainOptions& options) {
                     .remedy("add --out DIR"));
   FATHOM_ASSIGN(TrainingSetup setup, prepare_training(options, /*need_data=*/true));
   FATHOM_CHECK(refuse_shortfalls(setup.shortfalls));
+  if (setup.config.config.dump_state)
+    log::info("configuration as resolved:\n{}", setup.config.resolved.dump(2));
   if (!options.quiet) log::info("\n{}", plan_text(setup.plan, setup.shortfalls));
   return TrainingRun(options, std::move(setup)).run();
 }

@@ -17,8 +17,8 @@ namespace fathom::engine {
 std::vector<swap::Node> transfer_nodes(const Plan& plan, const Residence& residence,
                                        const StepProgram& program);
 
-// Payload bytes of the transfers of the current pass that are due (all, once it is computed: another
-// thread may be about to submit the last). `swapper` may be null: none.
+// Payload bytes of the transfers of the current pass that are due (all, once it is computed:
+// another thread may be about to submit the last). `swapper` may be null: none.
 StepBytes transferred(const StepProgram& program, const swap::Swapper* swapper);
 
 // Adds the current pass's transfers to the trace.

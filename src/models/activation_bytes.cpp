@@ -1,51 +1,159 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Peaks of working memory, counted tensor by tensor along llama.cpp and loss.cpp. Each function
+// names the moments at which the most is live and takes the largest; tests compare the sums with
+// what LibTorch allocates.
+#include <algorithm>
+
 #include "base/assert.hpp"
+#include "base/units.hpp"
 #include "models/spec.hpp"
 
 namespace fathom::models {
 namespace {
 
-ActivationBytes of_embedding(const ModelSpec& spec, std::uint64_t tokens, std::uint64_t element) {
-  const std::uint64_t output = tokens * spec.hidden * element;
+using Bytes = std::uint64_t;
+
+// Sizes per token, in elements, and the widths of the types.
+struct Widths {
+  Bytes hidden, query, key, middle, head_dim;
+  Bytes e;       // bytes of the compute type
+  bool narrow;   // a 16-bit type: norms hold fp32 copies
+  bool grouped;  // fewer key heads than query heads
+  bool head_norms;
+  Bytes small;  // softmax statistics, rotary tables, scales of norms: bytes
+};
+
+Widths widths_of(const ModelSpec& spec, Bytes element) {
+  const Bytes query = spec.heads * spec.head_dim, key = spec.kv_heads * spec.head_dim;
+  return {.hidden = spec.hidden,
+          .query = query,
+          .key = key,
+          .middle = spec.intermediate,
+          .head_dim = spec.head_dim,
+          .e = element,
+          .narrow = element < sizeof(float),
+          .grouped = spec.heads != spec.kv_heads,
+          .head_norms = spec.llama.head_norms,
+          // cos and sin, with their fp32 angles while they are made
+          .small = 4 * spec.heads + spec.head_dim * (element + 4) + 16};
+}
+
+// A norm of `size` elements while it runs, its result included.
+Bytes norm_peak(const Widths& w, Bytes size) { return size * (w.narrow ? 8 + w.e : 2 * w.e); }
+
+Bytes layer_forward(const Widths& w) {
+  const Bytes projected = w.query + 2 * w.key;
+  Bytes peak = norm_peak(w, w.hidden);
+  peak = std::max(peak, w.e * (w.hidden + projected));
+  if (w.head_norms) peak = std::max(peak, w.e * projected + norm_peak(w, w.query));
+  // Rotation: both halves beside the old and the new query.
+  peak = std::max(peak, w.e * (projected + 2 * w.query));
+  // MLP: residual, norm, gate and up.
+  peak = std::max(peak, w.e * w.hidden + norm_peak(w, w.hidden));
+  return w.small + std::max(peak, w.e * (2 * w.hidden + 2 * w.middle));
+}
+
+// Attention: its output, with the heads merged too, and for groups a copy of the values.
+Bytes attention_forward(const Widths& w) {
+  return w.small + w.e * (3 * w.query + 2 * w.key + (w.grouped ? w.key : 0));
+}
+
+// Saved for the gradient by one norm of `size`, beside its input: the fp32 copy, the normed values.
+Bytes norm_saved(const Widths& w, Bytes size) { return size * (w.e + (w.narrow ? 4 : 0)); }
+
+// Scratch of the CPU's fused attention: blocks of scores, per worker thread.
+Bytes attention_scratch(Bytes length, Bytes threads) {
+  const Bytes rows = length >= 768 ? 256 : 64;
+  return threads * 2 * sizeof(float) * rows * std::min<Bytes>(length, 512);
+}
+
+// Packed operands of 16-bit matrix products on the CPU.
+Bytes product_scratch(const Widths& w) { return w.narrow ? 96 * KiB : 0; }
+
+Bytes layer_backward(const Widths& w, const UnitSpec& unit, Bytes tokens, Bytes scratch) {
+  const Bytes attention_norm = norm_saved(w, w.hidden) + w.e * w.hidden;
+  Bytes head_norms = 0;
+  if (w.head_norms) {
+    // In fp32 the norm's input is the projection itself, kept for it alone.
+    head_norms = norm_saved(w, w.query + w.key) + (w.narrow ? 0 : w.e * (w.query + w.key));
+  }
+  // Query, key, value; the output as attention gave it and with its heads merged.
+  const Bytes heads = w.e * (3 * w.query + 2 * w.key);
+  const Bytes mlp_norm = w.e * w.hidden + norm_saved(w, w.hidden) + w.e * w.hidden;
+  const Bytes output = w.e * w.hidden;
+
+  // Gate · up, differentiated: four saved tensors less the product, three gradients, and down's.
+  const Bytes in_mlp = tokens * (w.small + attention_norm + head_norms + heads + mlp_norm + output +
+                                 w.e * 6 * w.middle) +
+                       w.e * w.hidden * w.middle;
+  // Attention, differentiated: the gradient of its output twice, those of query, key and value over
+  // all heads (in 16-bit types beside fp32 sums), the residual's; those of the MLP and of o.
+  const Bytes in_attention =
+      tokens * (w.small + 32 * w.query / w.head_dim + attention_norm + head_norms + heads -
+                w.e * w.query + output + w.e * (w.hidden + 5 * w.query) +
+                (w.narrow ? 3 * sizeof(float) * w.query : 0)) +
+      w.e * (3 * w.hidden * w.middle + w.hidden * w.query) + scratch;
+  // The first norm, differentiated: the gradients of all parameters are there.
+  const Bytes at_end =
+      tokens * (w.small + attention_norm + head_norms + output +
+                w.hidden * (w.narrow ? 16 + 2 * w.e : 5 * w.e) + 2 * w.e * w.query) +
+      w.e * unit.elements();
+  return std::max({in_mlp, in_attention, at_end}) + product_scratch(w);
+}
+
+ActivationBytes of_embedding(const ModelSpec& spec, Bytes tokens, Bytes element) {
+  const Bytes output = tokens * spec.hidden * element;
   return {output, output + spec.units.front().elements() * element};
 }
 
-ActivationBytes of_layer(const ModelSpec& spec, std::uint64_t elements, std::uint64_t tokens,
-                         std::uint64_t element) {
-  const std::uint64_t hidden = spec.hidden, middle = spec.intermediate;
-  const std::uint64_t query = spec.heads * spec.head_dim, key = spec.kv_heads * spec.head_dim;
-  const std::uint64_t wide = element < 4 ? 4 * hidden : 0;  // norms compute in fp32
-  ActivationBytes bytes;
-  bytes.forward = tokens * (element * (4 * hidden + 3 * query + 4 * key + 2 * middle) + wide);
-  bytes.backward = tokens * (element * (8 * hidden + 5 * query + 5 * key + 7 * middle) + 2 * wide) +
-                   elements * element;
-  return bytes;
+ActivationBytes of_layer(const ModelSpec& spec, const UnitSpec& unit, Bytes tokens, Bytes length,
+                         Bytes element, Bytes threads) {
+  const Widths w = widths_of(spec, element);
+  // A window needs its bias in full, made from two halves.
+  const bool windowed = std::ranges::any_of(
+      spec.llama.windows, [&](Bytes window) { return window != 0 && window < length; });
+  const Bytes bias = windowed ? 2 * length * length * element : 0;
+  const Bytes scratch = attention_scratch(length, threads) + bias;
+  const Bytes attention = tokens * attention_forward(w) + scratch;
+  return {std::max(tokens * layer_forward(w), attention) + product_scratch(w),
+          layer_backward(w, unit, tokens, scratch) + bias};
 }
 
-ActivationBytes of_head(const ModelSpec& spec, std::uint64_t tokens, std::uint64_t element) {
-  const std::uint64_t rows = loss_chunk_rows(spec, tokens);
-  const std::uint64_t logits = rows * spec.vocabulary * (element < 4 ? element + 4 : 4);
-  const std::uint64_t norm = rows * spec.hidden * (3 * element + (element < 4 ? 4 : 0));
+ActivationBytes of_head(const ModelSpec& spec, Bytes tokens, Bytes element) {
+  const Widths w = widths_of(spec, element);
+  const Bytes rows = loss_chunk_rows(spec, tokens), h = spec.hidden, v = spec.vocabulary;
+  constexpr Bytes small = 64;  // targets, maxima, sums
+  const Bytes logits = v * element + (w.narrow ? v * sizeof(float) : 0);
+  const Bytes norm = norm_saved(w, h) + h * element;
+  const Bytes weights = (v + 1) * h * element;
+  const Bytes hidden = tokens * h * element;
   ActivationBytes bytes;
-  bytes.forward = logits + norm;
-  bytes.backward = logits + 2 * norm + tokens * spec.hidden * element +
-                   (spec.vocabulary + 1) * spec.hidden * element;
+  bytes.forward = rows * (small + std::max({norm_peak(w, h), h * element + v * element, logits})) +
+                  product_scratch(w);
+  // While the logits turn into their gradient; while the norm is differentiated; while a gradient
+  // is added up, a slice of it widened.
+  const Bytes turning = rows * (logits + norm);
+  const Bytes differentiating = rows * (v * element + h * (w.narrow ? 24 : 20)) + weights;
+  const Bytes adding = rows * (v * element + h * element) + weights +
+                       (w.narrow ? sizeof(float) * std::min<Bytes>(MiB, v * h) : 0);
+  bytes.backward =
+      hidden + rows * small + std::max({turning, differentiating, adding}) + product_scratch(w);
   return bytes;
 }
 
 }  // namespace
 
 ActivationBytes activation_bytes(const ModelSpec& spec, std::uint32_t unit, std::uint64_t batch,
-                                 std::uint64_t length, std::uint64_t element_bytes) {
+                                 std::uint64_t length, std::uint64_t element_bytes,
+                                 std::uint64_t threads) {
   FATHOM_ASSERT(unit < spec.units.size(), "no such unit");
-  const std::uint64_t tokens = batch * length;
+  const Bytes tokens = batch * length;
   switch (spec.units[unit].kind) {
-    case UnitKind::embedding:
-      return of_embedding(spec, tokens, element_bytes);
+    case UnitKind::embedding: return of_embedding(spec, tokens, element_bytes);
     case UnitKind::layer:
-      return of_layer(spec, spec.units[unit].elements(), tokens, element_bytes);
-    case UnitKind::head:
-      return of_head(spec, tokens, element_bytes);
+      return of_layer(spec, spec.units[unit], tokens, length, element_bytes, threads);
+    case UnitKind::head: return of_head(spec, tokens, element_bytes);
   }
   return {};
 }

@@ -2,21 +2,21 @@
 //
 // Block: the computation of one unit. Parameters are values; a block owns no tensors.
 //
-// Purpose      The engine binds views of landed memory to the parameters a unit's spec declares (same
-//              order) and calls forward. Gradients come from torch::autograd::grad on the outputs, so a
-//              block is plain differentiable code: no hooks, no modules, no state.
+// Purpose      The engine binds views of landed memory to the parameters a unit's spec declares
+//              (same order) and calls forward. Gradients come from torch::autograd::grad on the
+//              outputs, so a block is plain differentiable code: no hooks, no modules, no state.
 // Ownership    Blocks are immutable and shared. Tensors passed in are borrowed for the call; those
 //              returned must not alias parameters.
 // Threads      forward is const and may run concurrently.
 // Shapes       b = rows of the micro-batch, s = new tokens, t = s + cached tokens, h = hidden size.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "base/result.hpp"
 #include "models/spec.hpp"
@@ -26,7 +26,8 @@ namespace fathom::models {
 using TensorList = std::vector<at::Tensor>;
 
 // Keys and values of one layer, [b, kv_heads, capacity, head_dim] in the compute type; the first
-// `length` positions are filled. The block appends at `length`; the caller advances it after the sweep.
+// `length` positions are filled. The block appends at `length`; the caller advances it after the
+// sweep.
 struct LayerCache {
   at::Tensor keys, values;
   std::int64_t length = 0;
@@ -36,15 +37,16 @@ struct LayerCache {
 struct BatchContext {
   at::Tensor input_ids;  // int64 [b, s]
   at::Tensor positions;  // int64 [b, s]; rotary and learned positions
-  at::Tensor mask;       // undefined: plain causal. Else additive, compute type, [b, 1, s, t], with a
-                         // finite minimum (a fully masked row must not give NaN)
+  at::Tensor mask;       // undefined: plain causal. Else additive, compute type, [b, 1, s, t], with
+                         // a finite minimum (a fully masked row must not give NaN)
 };
 
 class Block {
  public:
   virtual ~Block() = default;
   // `parameters`: in the order of UnitSpec::parameters, compute type. `carry`: outputs of the unit
-  // before (empty for the embedding); decoder blocks carry one tensor [b, s, h]. `cache` may be null.
+  // before (empty for the embedding); decoder blocks carry one tensor [b, s, h]. `cache` may be
+  // null.
   virtual TensorList forward(std::span<const at::Tensor> parameters, const TensorList& carry,
                              const BatchContext& batch, LayerCache* cache) const = 0;
 };
@@ -54,7 +56,8 @@ class Head {
  public:
   virtual ~Head() = default;
   // hidden [n, h] -> logits [n, vocabulary] in the compute type.
-  virtual at::Tensor logits(std::span<const at::Tensor> parameters, const at::Tensor& hidden) const = 0;
+  virtual at::Tensor logits(std::span<const at::Tensor> parameters,
+                            const at::Tensor& hidden) const = 0;
 };
 
 struct Model {

@@ -30,7 +30,8 @@ bool flag(const Json& json, const char* key) {
 Result<void> refuse_unsupported(const Json& json, std::string_view origin) {
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const auto at = json.find(key);
-    if (at != json.end() && !at->is_null() && *at != "") {
+    if (at != json.end() && !at->is_null() &&
+        !(at->is_string() && at->get_ref<const std::string&>().empty())) {
       return fail(unsupported_part(origin, part, fmt::format("{} {}", key, at->dump()), "null"));
     }
   }

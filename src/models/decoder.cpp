@@ -145,12 +145,8 @@ std::string Decoder::apply(std::vector<std::string> pieces) const {
       case Kind::replace:
         for (std::string& piece : pieces) piece = replace_all(piece, step.pattern, step.content);
         break;
-      case Kind::byte_fallback:
-        pieces = decode_bytes(std::move(pieces));
-        break;
-      case Kind::fuse:
-        pieces = {fuse(pieces, "")};
-        break;
+      case Kind::byte_fallback: pieces = decode_bytes(std::move(pieces)); break;
+      case Kind::fuse: pieces = {fuse(pieces, "")}; break;
       case Kind::strip:
         for (std::string& piece : pieces) strip(piece, step.content, step.start, step.stop);
         break;

@@ -15,14 +15,9 @@ void fill(const ParameterSpec& parameter, std::uint64_t seed, std::uint64_t firs
       first_element <= parameter.elements() && out.size() <= parameter.elements() - first_element,
       "a slice beyond its parameter");
   switch (parameter.init) {
-    case Init::ones:
-      std::ranges::fill(out, 1.0F);
-      return;
-    case Init::zeros:
-      std::ranges::fill(out, 0.0F);
-      return;
-    case Init::normal:
-      break;
+    case Init::ones: std::ranges::fill(out, 1.0F); return;
+    case Init::zeros: std::ranges::fill(out, 0.0F); return;
+    case Init::normal: break;
   }
   const CounterRandom stream(seed, parameter.name);
   const float std = static_cast<float>(parameter.init_std);

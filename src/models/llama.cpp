@@ -60,14 +60,10 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 at::Tensor activate(at::Tensor x, Activation kind) {
   const bool keep = at::GradMode::is_enabled();
   switch (kind) {
-    case Activation::silu:
-      return keep ? at::silu(x) : at::silu_(x);
-    case Activation::relu:
-      return keep ? at::relu(x) : at::relu_(x);
-    case Activation::gelu:
-      return keep ? at::gelu(x, "none") : at::gelu_(x, "none");
-    case Activation::gelu_tanh:
-      return keep ? at::gelu(x, "tanh") : at::gelu_(x, "tanh");
+    case Activation::silu: return keep ? at::silu(x) : at::silu_(x);
+    case Activation::relu: return keep ? at::relu(x) : at::relu_(x);
+    case Activation::gelu: return keep ? at::gelu(x, "none") : at::gelu_(x, "none");
+    case Activation::gelu_tanh: return keep ? at::gelu(x, "tanh") : at::gelu_(x, "tanh");
   }
   return x;
 }
@@ -195,15 +191,11 @@ Result<Model> make_llama(const ModelSpec& spec) {
   for (std::size_t i = 0; i < spec.units.size(); ++i) {
     const UnitSpec& unit = spec.units[i];
     switch (unit.kind) {
-      case UnitKind::embedding:
-        model.blocks.push_back(std::make_unique<Embedding>(spec));
-        break;
+      case UnitKind::embedding: model.blocks.push_back(std::make_unique<Embedding>(spec)); break;
       case UnitKind::layer:
         model.blocks.push_back(std::make_unique<DecoderLayer>(spec, i - 1, unit));
         break;
-      case UnitKind::head:
-        model.head = std::make_unique<LlamaHead>(spec);
-        break;
+      case UnitKind::head: model.head = std::make_unique<LlamaHead>(spec); break;
     }
   }
   FATHOM_ASSERT(model.head != nullptr && model.blocks.size() == spec.layers + 1,

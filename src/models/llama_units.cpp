@@ -19,18 +19,18 @@ class UnitBuilder {
   }
 
   void norm(const std::string& name, std::uint64_t size) {
-    unit_.parameters.push_back({prefix_ + name + ".weight", {signed_(size)}, Init::ones, 0});
+    unit_.parameters.push_back({prefix_ + name + ".weight", {as_signed(size)}, Init::ones, 0});
   }
   void linear(const std::string& name, std::uint64_t out, std::uint64_t in, bool bias) {
     unit_.parameters.push_back(
-        {prefix_ + name + ".weight", {signed_(out), signed_(in)}, Init::normal, init_std_});
+        {prefix_ + name + ".weight", {as_signed(out), as_signed(in)}, Init::normal, init_std_});
     if (bias)
-      unit_.parameters.push_back({prefix_ + name + ".bias", {signed_(out)}, Init::zeros, 0});
+      unit_.parameters.push_back({prefix_ + name + ".bias", {as_signed(out)}, Init::zeros, 0});
     unit_.matmul_elements += out * in;
   }
   void table(const std::string& name, std::uint64_t rows, std::uint64_t width) {
     unit_.parameters.push_back(
-        {prefix_ + name + ".weight", {signed_(rows), signed_(width)}, Init::normal, init_std_});
+        {prefix_ + name + ".weight", {as_signed(rows), as_signed(width)}, Init::normal, init_std_});
   }
   // A product with a weight that another unit owns.
   void shared_product(std::uint64_t elements) { unit_.matmul_elements += elements; }
@@ -38,7 +38,7 @@ class UnitBuilder {
   UnitSpec take() { return std::move(unit_); }
 
  private:
-  static std::int64_t signed_(std::uint64_t size) { return static_cast<std::int64_t>(size); }
+  static std::int64_t as_signed(std::uint64_t size) { return static_cast<std::int64_t>(size); }
 
   std::string prefix_;
   double init_std_;

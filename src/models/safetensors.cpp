@@ -27,8 +27,9 @@ constexpr std::uint64_t index_limit = 256 * MiB;
 Error unreadable(Errc code, const std::filesystem::path& file) {
   return Error(code, "read a safetensors file")
       .on(file.string())
-      .remedy(code == Errc::bad_input ? "fetch the file again: it is damaged or not a safetensors file"
-                                      : "check the path, its permissions and the disk");
+      .remedy(code == Errc::bad_input
+                  ? "fetch the file again: it is damaged or not a safetensors file"
+                  : "check the path, its permissions and the disk");
 }
 
 Result<void> read_at(int fd, const std::filesystem::path& file, std::uint64_t offset,

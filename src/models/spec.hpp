@@ -66,9 +66,11 @@ struct ActivationBytes {
       0;  // recomputation with gradient, backward, and the gradients it returns
 };
 //
+// `threads`: of LibTorch's pool on the CPU, each with its scratch of attention scores.
 // The head's figures are for the chunked loss of loss.hpp with loss_chunk_rows rows at a time.
 ActivationBytes activation_bytes(const ModelSpec& spec, std::uint32_t unit, std::uint64_t batch,
-                                 std::uint64_t length, std::uint64_t element_bytes);
+                                 std::uint64_t length, std::uint64_t element_bytes,
+                                 std::uint64_t threads = 1);
 
 // Rows of hidden states whose logits are held at once by the loss: as many as fit 128 MiB of fp32
 // logits, at least one and at most `rows`.

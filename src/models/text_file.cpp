@@ -53,30 +53,24 @@ Result<nlohmann::json> parse_json(std::string_view text, std::string_view origin
   std::string duplicate;
   const auto watch = [&](int, Json::parse_event_t event, Json& value) {
     switch (event) {
-      case Json::parse_event_t::object_start:
-        open_objects.emplace_back();
-        break;
-      case Json::parse_event_t::object_end:
-        open_objects.pop_back();
-        break;
+      case Json::parse_event_t::object_start: open_objects.emplace_back(); break;
+      case Json::parse_event_t::object_end: open_objects.pop_back(); break;
       case Json::parse_event_t::key: {
         const std::string& key = value.get_ref<const std::string&>();
         if (!open_objects.back().insert(key).second && duplicate.empty()) duplicate = key;
         break;
       }
-      default:
-        break;
+      default: break;
     }
     return true;
   };
   try {
     Json value = Json::parse(text, watch);
     if (!duplicate.empty()) {
-      return fail(
-          Error(Errc::bad_input, "parse JSON")
-              .on(origin)
-              .because(fmt::format("the key \"{}\" stands twice in one object", duplicate))
-              .remedy("remove one of the two"));
+      return fail(Error(Errc::bad_input, "parse JSON")
+                      .on(origin)
+                      .because(fmt::format("the key \"{}\" stands twice in one object", duplicate))
+                      .remedy("remove one of the two"));
     }
     return value;
   } catch (const std::exception& exception) {

@@ -51,12 +51,9 @@ std::span<const std::byte> block_bytes(std::span<const std::byte> section, std::
 
 const char* to_string(Verify verify) {
   switch (verify) {
-    case Verify::full:
-      return "full";
-    case Verify::sampled:
-      return "sampled";
-    case Verify::off:
-      return "off";
+    case Verify::full: return "full";
+    case Verify::sampled: return "sampled";
+    case Verify::off: return "off";
   }
   FATHOM_ASSERT(false, "unknown verify mode");
   return "";

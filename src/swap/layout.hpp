@@ -2,9 +2,9 @@
 //
 // Layout: which bytes of which file hold which section of which chunk. Pure.
 //
-// Purpose      A unit's partition is cut into chunks; the sections of a chunk that live on nvme lie in
-//              one extent in the order W | lo | m | v, each padded to 4 KiB, extents 2 MiB aligned, so
-//              that any run of neighbouring sections is one contiguous read.
+// Purpose      A unit's partition is cut into chunks; the sections of a chunk that live on nvme lie
+//              in one extent in the order W | lo | m | v, each padded to 4 KiB, extents 2 MiB
+//              aligned, so that any run of neighbouring sections is one contiguous read.
 // Ownership    A value; immutable after build().
 // Units        Elements and bytes.
 //
@@ -30,16 +30,17 @@ using ChunkId = std::uint32_t;
 
 struct Chunk {
   std::uint32_t unit = 0;
-  std::uint64_t first = 0;        // element in the unit's partition
+  std::uint64_t first = 0;  // element in the unit's partition
   std::uint64_t elements = 0;
-  SectionMask stored = 0;         // sections that have space in the file; the others live in memory
-  std::uint32_t path = 0;         // index of the stripe path
-  std::uint64_t offset = 0;       // extent's first byte in that path's file
-  std::uint64_t bytes = 0;        // padded sections together; 0 when nothing is stored
+  SectionMask stored = 0;    // sections that have space in the file; the others live in memory
+  std::uint32_t path = 0;    // index of the stripe path
+  std::uint64_t offset = 0;  // extent's first byte in that path's file
+  std::uint64_t bytes = 0;   // padded sections together; 0 when nothing is stored
 };
 
 struct LayoutInput {
-  std::vector<std::uint64_t> unit_elements;  // partition size of each unit, already padded over ranks
+  std::vector<std::uint64_t> unit_elements;  // partition size of each unit, already padded over
+                                             // ranks
   std::uint64_t chunk_elements = 16 * MiB;   // a multiple of 4096
   SectionBytes sections;
   // Sections of (unit, chunk index within the unit) that need file space; default: all that exist.

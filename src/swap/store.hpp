@@ -2,15 +2,16 @@
 //
 // Store: the files behind a Layout, with every block verified.
 //
-// Purpose      Creates one preallocated file per path, reads and writes runs of sections through one
-//              Queue per path, and proves that what comes back is what was last written there: every
-//              1 MiB block has an XXH3-64 seeded with (chunk, section, generation, block index), so a
-//              flipped, torn, stale or misdirected block is an Error that names unit, section, path
-//              and offset.
+// Purpose      Creates one preallocated file per path, reads and writes runs of sections through
+//              one Queue per path, and proves that what comes back is what was last written there:
+//              every 1 MiB block has an XXH3-64 seeded with (chunk, section, generation, block
+//              index), so a flipped, torn, stale or misdirected block is an Error that names unit,
+//              section, path and offset.
 // Ownership    Owns files and queues. Buffers belong to the kernel until the completion is called.
-// Threads      transfer() may be called from any thread; at most one write of a section may be under
-//              way at a time, and no read of it meanwhile (the step program guarantees it; asserted).
-//              Completions run on a pool or queue thread: short, non-blocking, may call transfer().
+// Threads      transfer() may be called from any thread; at most one write of a section may be
+//              under way at a time, and no read of it meanwhile (the step program guarantees it;
+//              asserted). Completions run on a pool or queue thread: short, non-blocking, may call
+//              transfer().
 //
 //   store->transfer({.direction = Direction::read, .chunk = 3, .sections = states_mask,
 //                    .buffer = slot, .priority = Priority::prefetch}, [](Result<void> done) { … });
@@ -32,9 +33,9 @@
 namespace fathom::swap {
 
 struct StoreOptions {
-  std::vector<std::string> paths;   // directories, one per path of the layout
+  std::vector<std::string> paths;  // directories, one per path of the layout
   aio::QueueOptions queue;
-  Verify verify = Verify::full;     // sampled: every 16th block, rotating by generation
+  Verify verify = Verify::full;         // sampled: every 16th block, rotating by generation
   std::vector<std::string> unit_names;  // for messages
 };
 

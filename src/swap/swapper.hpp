@@ -2,25 +2,26 @@
 //
 // Swapper: runs the transfers of a step program as early as its dependencies allow.
 //
-// Purpose      A program is a list of nodes that repeats once per pass (an optimizer step). Some nodes
-//              are transfers of the store; the others are the engine's computations. A transfer is
-//              submitted as soon as everything it comes after is complete, in (pass, node) order; the
-//              engine waits for a node's dependencies, computes, and says so. Since buffers are given
-//              to nodes by the plan, and a node that refills a buffer comes after the last that used
-//              it, prefetch runs exactly as far ahead as the rings allow, across the end of a pass.
-//              Knows bytes and sections, not tensors or optimizers.
+// Purpose      A program is a list of nodes that repeats once per pass (an optimizer step). Some
+//              nodes are transfers of the store; the others are the engine's computations. A
+//              transfer is submitted as soon as everything it comes after is complete, in (pass,
+//              node) order; the engine waits for a node's dependencies, computes, and says so.
+//              Since buffers are given to nodes by the plan, and a node that refills a buffer comes
+//              after the last that used it, prefetch runs exactly as far ahead as the rings allow,
+//              across the end of a pass. Knows bytes and sections, not tensors or optimizers.
 // Ownership    Borrows the Store; destruction drains it.
 // Threads      One engine thread calls begin_pass, wait, complete, drain; stalled_seconds and times
 //              may be called from any. Completions arrive on others.
 // Order        At most two passes are open. Ready transfers are submitted in (pass, node) order:
 //              writes as write-back, reads as prefetch, or as demand when the engine is already
 //              blocked on something that needs them.
-// Failure      The first failed transfer stops new submissions; wait() and drain() return its Error.
-//              Buffers are quiet after drain() and after destruction, not before.
+// Failure      The first failed transfer stops new submissions; wait() and drain() return its
+//              Error. Buffers are quiet after drain() and after destruction, not before.
 //
 //   Swapper swapper(store, nodes);
 //   for (pass …) { swapper.begin_pass(more_follow);
-//     for (compute node n, in order) { FATHOM_CHECK(swapper.wait(n)); run(n); swapper.complete(n); } }
+//     for (compute node n, in order) { FATHOM_CHECK(swapper.wait(n)); run(n); swapper.complete(n);
+//     } }
 //   FATHOM_CHECK(swapper.drain());
 #pragma once
 
@@ -48,8 +49,8 @@ class Swapper {
   // they can; without, the pass is the last (another begin_pass may still follow later).
   void begin_pass(bool more_follow);
 
-  // Blocks until every dependency of `node` of the current pass is complete (and, when the node is a
-  // transfer, until it is complete itself). Returns the first failure of any transfer instead.
+  // Blocks until every dependency of `node` of the current pass is complete (and, when the node is
+  // a transfer, until it is complete itself). Returns the first failure of any transfer instead.
   Result<void> wait(NodeId node);
 
   // The engine has computed `node` of the current pass.
@@ -63,8 +64,8 @@ class Swapper {
   // Seconds the engine has spent blocked in wait() since construction, the wait under way included.
   double stalled_seconds() const;
 
-  // Whether transfer `node` of the latest pass that began is done, under way, or about to be: all that it
-  // comes after is complete.
+  // Whether transfer `node` of the latest pass that began is done, under way, or about to be: all
+  // that it comes after is complete.
   bool due(NodeId node) const;
 
   // Times of transfer `node` in the latest pass that began (for the trace), read ahead or not.

@@ -138,6 +138,7 @@ TEST(Errors, SayWhatIsNotInThisVersion) {
        {"scheduler.type", "OneCycle"}},
       {R"("fathom": {"store": "durable"})", {"fathom.store", "scratch"}},
       {R"("fathom": {"parity": true})", {"fathom.parity"}},
+      {R"("fathom": {"activation_tier": "nvme"})", {"fathom.activation_tier"}},
       {R"("csv_monitor": {"enabled": true})", {"csv_monitor.enabled", "--metrics"}},
       {R"("tensorboard": {"enabled": true})", {"tensorboard.enabled"}},
       {R"("prescale_gradients": true)", {"prescale_gradients"}},
@@ -212,15 +213,9 @@ TEST(Errors, AnyDamageToAFileEndsInAResult) {
       const std::size_t at = 1 + random() % (damaged.size() - 1);
       const char letter = letters[random() % letters.size()];
       switch (random() % 4) {
-        case 0:
-          damaged[at] = letter;
-          break;
-        case 1:
-          damaged.insert(at, 1, letter);
-          break;
-        case 2:
-          damaged.erase(at, 1 + random() % 9);
-          break;
+        case 0: damaged[at] = letter; break;
+        case 1: damaged.insert(at, 1, letter); break;
+        case 2: damaged.erase(at, 1 + random() % 9); break;
         default:
           damaged.insert(at, damaged.substr(random() % damaged.size(), random() % 30));
           break;

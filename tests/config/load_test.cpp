@@ -31,7 +31,7 @@ TEST(Values, ReachTheirFields) {
         "single_submit": true, "overlap_events": false},
     "activation_checkpointing": {"cpu_checkpointing": true},
     "fathom": {"device_memory": 1000, "host_memory": "2GiB", "verify": "off", "engine": "libaio",
-        "activation_tier": "nvme", "commit_interval": 3})"))
+        "activation_tier": "host", "commit_interval": 3})"))
                             .config;
   EXPECT_EQ(config.precision.compute, Precision::bf16);
   EXPECT_EQ(config.precision.grad_accum, Precision::bf16);
@@ -70,7 +70,7 @@ TEST(Values, ReachTheirFields) {
                          .commit_interval = 3,
                          .verify = Verify::off,
                          .engine = IoEngine::libaio,
-                         .activation_tier = ActivationTier::nvme};
+                         .activation_tier = ActivationTier::host};
   EXPECT_TRUE(config.fathom == own);
 }
 

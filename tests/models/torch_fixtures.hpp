@@ -5,7 +5,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -14,6 +14,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "fixtures.hpp"
 #include "models/autograd.hpp"
@@ -26,15 +27,10 @@ namespace fathom::models {
 
 inline at::ScalarType scalar_type(Dtype dtype) {
   switch (dtype) {
-    case Dtype::f32:
-      return at::kFloat;
-    case Dtype::bf16:
-      return at::kBFloat16;
-    case Dtype::i64:
-      return at::kLong;
-    default:
-      ADD_FAILURE() << "unexpected dtype " << to_string(dtype);
-      return at::kFloat;
+    case Dtype::f32: return at::kFloat;
+    case Dtype::bf16: return at::kBFloat16;
+    case Dtype::i64: return at::kLong;
+    default: ADD_FAILURE() << "unexpected dtype " << to_string(dtype); return at::kFloat;
   }
 }
 

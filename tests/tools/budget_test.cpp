@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory: budgets are promises, plans allocate nothing, what can't fit is refused before it is tried.
+// Memory: budgets are promises, plans allocate nothing, what can't fit is refused before it is
+// tried.
 #include "program.hpp"
 
 namespace fathom::tools {
@@ -21,7 +22,8 @@ TEST(Budget, TooSmallNamesTheSmallestWhichWorks) {
     run.config["gradient_clipping"] = clipping;
     run.config["fathom"]["host_memory"] = "2MiB";
     const Outcome small = fathom(run.arguments());
-    ASSERT_TRUE(refused(small, 2, {"host memory 2.00 MiB", "the smallest that works", "host_memory"}));
+    ASSERT_TRUE(
+        refused(small, 2, {"host memory 2.00 MiB", "the smallest that works", "host_memory"}));
     EXPECT_TRUE(left_nothing(run));
     EXPECT_LT(small.peak_resident, bare_resident() + 16 * MiB) << "refused before allocating";
 
@@ -73,16 +75,17 @@ TEST(Budget, APlanIsMadeForMachinesThatAreNotHere) {
   EXPECT_TRUE(left_nothing(run));
 }
 
-// The program's own share grows while it runs: code of LibTorch that is touched first in a step, its
-// scratch for matrix products, thread stacks. Measured on x86-64 with LibTorch 2.11, whatever the
-// budget: 34 to 37 MiB beyond what was resident before the arena was allocated.
+// The program's own share grows while it runs: code of LibTorch that is touched first in a step,
+// its scratch for matrix products, thread stacks. Measured on x86-64 with LibTorch 2.11, whatever
+// the budget: 34 to 37 MiB beyond what was resident before the arena was allocated.
 constexpr std::uint64_t own_growth = 48 * MiB;
 
 TEST(Budget, ThePeakStaysWithinTwoPercentOfIt) {
   // 84 MiB of states, so that a run that kept them all would show.
-  Training run{.model = make_model({.hidden = 256, .intermediate = 704, .layers = 8, .vocabulary = 2048}),
-               .steps = 3,
-               .length = 128};
+  Training run{
+      .model = make_model({.hidden = 256, .intermediate = 704, .layers = 8, .vocabulary = 2048}),
+      .steps = 3,
+      .length = 128};
   run.config["fathom"]["host_memory"] = "1GiB";
   const std::uint64_t smallest = smallest_host_memory(run);
   for (const std::uint64_t budget : {smallest, smallest + 8 * MiB}) {

@@ -47,8 +47,8 @@ std::vector<T> values(std::string_view bytes) {
 
 double from_fp16(std::uint16_t bits) {
   const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-  const double size = exponent == 0 ? std::ldexp(fraction, -24)
-                                    : std::ldexp(1024 + fraction, exponent - 25);
+  const double size =
+      exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
   return bits >> 15 != 0 ? -size : size;
 }
 
@@ -61,7 +61,8 @@ class Export : public testing::Test {
   }
   static void TearDownTestSuite() { delete run_; }
 
-  // The fp32 master and bf16 weight of a parameter, joined from the state file: the documented format.
+  // The fp32 master and bf16 weight of a parameter, joined from the state file: the documented
+  // format.
   struct Parts {
     std::vector<float> master;
     std::vector<std::uint16_t> weight;
@@ -76,7 +77,8 @@ class Export : public testing::Test {
       for (const json& chunk : manifest.at("chunks")) {
         if (chunk.at("unit") != u) continue;
         for (const json& section : chunk.at("sections")) {
-          const auto bytes = std::string_view(state).substr(section.at("offset"), section.at("bytes"));
+          const auto bytes =
+              std::string_view(state).substr(section.at("offset"), section.at("bytes"));
           std::vector<std::uint16_t>* into = section.at("name") == "W"    ? &high
                                              : section.at("name") == "lo" ? &low
                                                                           : nullptr;
@@ -161,7 +163,8 @@ TEST_F(Export, InShardsHoldsTheSameTensors) {
   EXPECT_GT(shards, 4U);
   EXPECT_EQ(index.at("metadata").at("total_size"), total);
   for (const auto& [name, shard] : index.at("weight_map").items())
-    EXPECT_TRUE(Safetensors::read(directory + "/" + shard.get<std::string>()).header.contains(name));
+    EXPECT_TRUE(
+        Safetensors::read(directory + "/" + shard.get<std::string>()).header.contains(name));
   EXPECT_NEAR(evaluated(directory, *run_, "fp32").at("loss").get<double>(),
               evaluated(exported(run_->out), *run_, "fp32").at("loss").get<double>(), 1e-9);
 }
@@ -244,8 +247,10 @@ TEST(ExportFp32, OfABf16RunIsWhereANewRunGoesOn) {
   fresh.out = new_scratch_name("out");
   fresh.steps = 1;
   ASSERT_TRUE(succeeded(fathom(fresh.arguments())));
-  // The same master gives the same bits, so the first loss is the one that the old run would see next.
-  EXPECT_EQ(json_lines(read_file(fresh.metrics())).front().at("loss").get<double>(), next_loss(run));
+  // The same master gives the same bits, so the first loss is the one that the old run would see
+  // next.
+  EXPECT_EQ(json_lines(read_file(fresh.metrics())).front().at("loss").get<double>(),
+            next_loss(run));
 }
 
 }  // namespace

@@ -52,10 +52,9 @@ TEST_F(Contract, MetricsLinesHaveExactlyTheirKeys) {
   ASSERT_EQ(lines.size(), 3U);
   for (std::size_t i = 0; i < lines.size(); ++i) {
     const json& line = lines[i];
-    EXPECT_EQ(keys(line), (std::set<std::string>{"step", "loss", "lr", "grad_norm", "loss_scale",
-                                                 "skipped", "tokens", "seconds",
-                                                 "lower_bound_seconds", "bytes", "planned_bytes",
-                                                 "peak"}));
+    EXPECT_EQ(keys(line), (std::set<std::string>{
+                              "step", "loss", "lr", "grad_norm", "loss_scale", "skipped", "tokens",
+                              "seconds", "lower_bound_seconds", "bytes", "planned_bytes", "peak"}));
     EXPECT_EQ(keys(line.at("bytes")), byte_keys);
     EXPECT_EQ(keys(line.at("planned_bytes")), byte_keys);
     EXPECT_EQ(keys(line.at("peak")), (std::set<std::string>{"host", "device"}));
@@ -73,7 +72,8 @@ TEST_F(Contract, LossesAreFp32WithNineDigits) {
     at += 7;
     const std::string printed = text.substr(at, text.find(',', at) - at);
     char again[32];
-    std::snprintf(again, sizeof again, "%.9g", static_cast<double>(std::strtof(printed.c_str(), nullptr)));
+    std::snprintf(again, sizeof again, "%.9g",
+                  static_cast<double>(std::strtof(printed.c_str(), nullptr)));
     EXPECT_EQ(printed, again);
     longest = std::max(longest, printed.size() - 1);  // without the point
     ++losses;
@@ -84,8 +84,9 @@ TEST_F(Contract, LossesAreFp32WithNineDigits) {
 
 TEST_F(Contract, TheReportRepeatsPlanTotalsVersionsSeedDeviceAndConfig) {
   EXPECT_EQ(json::parse(read_file(run_->out + "/report.json")), *report_);
-  EXPECT_TRUE(has(*report_, {"plan", "seed", "device", "versions", "config", "step", "steps_run", "loss",
-                             "tokens", "seconds", "bytes_measured", "peak", "checkpoint", "metrics"}));
+  EXPECT_TRUE(
+      has(*report_, {"plan", "seed", "device", "versions", "config", "step", "steps_run", "loss",
+                     "tokens", "seconds", "bytes_measured", "peak", "checkpoint", "metrics"}));
   EXPECT_EQ(report_->at("step"), 3);
   EXPECT_EQ(report_->at("seed"), 42);
   EXPECT_EQ(report_->at("tokens"), 3 * 4 * 32);
@@ -104,14 +105,16 @@ TEST_F(Contract, TheTraceIsOneJsonDocumentOfEvents) {
 TEST_F(Contract, OutIsAFolderOfKnownFiles) {
   std::set<std::string> names;
   for (const auto& [name, content] : files_in(run_->out)) names.insert(name);
-  EXPECT_EQ(names, (std::set<std::string>{"config.json", "latest", "metrics.jsonl", "report.json",
-                                          "step-00000003/manifest.json", "step-00000003/state-0.bin"}));
+  EXPECT_EQ(names,
+            (std::set<std::string>{"config.json", "latest", "metrics.jsonl", "report.json",
+                                   "step-00000003/manifest.json", "step-00000003/state-0.bin"}));
   EXPECT_TRUE(files_in(run_->nvme).empty());
 }
 
 TEST_F(Contract, PlansAreInTheReportAsPlanPrintsThem) {
   const json plan = plan_of(*run_);
-  EXPECT_TRUE(has(plan, {"parameters", "seconds", "lower_bound_seconds", "bytes", "peak", "shortfalls"}));
+  EXPECT_TRUE(
+      has(plan, {"parameters", "seconds", "lower_bound_seconds", "bytes", "peak", "shortfalls"}));
   EXPECT_EQ(keys(plan.at("bytes")), byte_keys);
   EXPECT_EQ(keys(plan.at("peak")), (std::set<std::string>{"host", "device"}));
   EXPECT_EQ(plan.at("parameters"), 951936U);
@@ -147,8 +150,8 @@ TEST_F(Contract, InspectListsExtentsThatDoNotOverlap) {
 }
 
 TEST_F(Contract, EvalPrintsLossPerplexityAndTokens) {
-  const Outcome done = fathom({"eval", "--json", "--model", *export_, "--data", words(), "--seq-len",
-                               "64", "--dtype", "fp32"});
+  const Outcome done = fathom({"eval", "--json", "--model", *export_, "--data", words(),
+                               "--seq-len", "64", "--dtype", "fp32"});
   ASSERT_TRUE(succeeded(done));
   const json result = json::parse(done.out);
   EXPECT_TRUE(has(result, {"loss", "perplexity", "tokens"}));
@@ -156,8 +159,10 @@ TEST_F(Contract, EvalPrintsLossPerplexityAndTokens) {
 }
 
 TEST_F(Contract, GenerationsAreTheSameFromAnyBudgetAndEngine) {
-  const Arguments line = Arguments{"generate", "--model", *export_, "--prompt", "river stone", "--json",
-                                   "--max-new-tokens", "6", "--ignore-eos"} + fixed_rates();
+  const Arguments line =
+      Arguments{"generate", "--model",          *export_, "--prompt",    "river stone",
+                "--json",   "--max-new-tokens", "6",      "--ignore-eos"} +
+      fixed_rates();
   const Outcome whole = fathom(line);
   ASSERT_TRUE(succeeded(whole));
   const json expected = json::parse(whole.out);
@@ -185,8 +190,9 @@ TEST_F(Contract, GenerationsAreTheSameFromAnyBudgetAndEngine) {
 TEST_F(Contract, PromptFilesGiveOneLineEachInOrder) {
   const std::string prompts = scratch_file(
       "prompts.jsonl", "{\"prompt\":\"river\"}\n\"stone and cloud\"\n\n{\"text\":\"lamp\"}\n");
-  const Arguments line = Arguments{"generate", "--model", *export_, "--json", "--max-new-tokens", "3",
-                                   "--ignore-eos"} + fixed_rates();
+  const Arguments line = Arguments{"generate",         "--model", *export_,      "--json",
+                                   "--max-new-tokens", "3",       "--ignore-eos"} +
+                         fixed_rates();
   const Outcome done = fathom(line + Arguments{"--prompts", prompts});
   ASSERT_TRUE(succeeded(done));
   const auto results = json_lines(done.out);
@@ -204,9 +210,9 @@ TEST_F(Contract, PromptFilesGiveOneLineEachInOrder) {
 
 TEST_F(Contract, GenerationIsGreedyUnlessASamplingFlagIsGiven) {
   const auto ids = [&](const Arguments& more) {
-    const Outcome done =
-        fathom(Arguments{"generate", "--model", *export_, "--prompt", "river", "--json",
-                         "--max-new-tokens", "24", "--ignore-eos"} + more + fixed_rates());
+    const Outcome done = fathom(Arguments{"generate", "--model", *export_, "--prompt", "river",
+                                          "--json", "--max-new-tokens", "24", "--ignore-eos"} +
+                                more + fixed_rates());
     EXPECT_TRUE(succeeded(done));
     return json::parse(done.out, nullptr, false).at("ids");
   };
@@ -221,8 +227,9 @@ TEST_F(Contract, GenerationIsGreedyUnlessASamplingFlagIsGiven) {
 }
 
 TEST_F(Contract, WithoutJsonGenerationIsThePromptAndItsContinuation) {
-  const Arguments line = Arguments{"generate", "--model", *export_, "--prompt", "river ",
-                                   "--max-new-tokens", "3", "--ignore-eos"} + fixed_rates();
+  const Arguments line = Arguments{"generate", "--model",          *export_, "--prompt",
+                                   "river ",   "--max-new-tokens", "3",      "--ignore-eos"} +
+                         fixed_rates();
   const Outcome text = fathom(line);
   ASSERT_TRUE(succeeded(text));
   const Outcome as_json = fathom(line + Arguments{"--json"});

@@ -80,7 +80,8 @@ TEST_F(Damage, InThePaddingIsFoundToo) {
     const std::uint64_t end =
         extent.at("offset").get<std::uint64_t>() + extent.at("bytes").get<std::uint64_t>();
     if (end % 4096 == 0) continue;
-    places.push_back({state(), extent == extents.back() ? end | 4095U : end});  // the file's last byte
+    places.push_back(
+        {state(), extent == extents.back() ? end | 4095U : end});  // the file's last byte
     says.push_back(message(extent, "the padding", places.back().offset));
   }
   EXPECT_GE(places.size(), 2U);
@@ -112,7 +113,7 @@ TEST_F(Damage, StopsResumeAndExportBeforeTheyLeaveAnything) {
   ASSERT_TRUE(succeeded(fathom(broken.arguments())));
   const std::string file = step_directory(broken.out) + "/state-0.bin";
   const json extents = json::parse(fathom({"inspect", broken.out, "--json"}).out).at("extents");
-  flip(file, extents.back().at("offset").get<std::uint64_t>() + 7);       // head, v
+  flip(file, extents.back().at("offset").get<std::uint64_t>() + 7);  // head, v
   const auto before = files_in(broken.out);
   broken.steps = 2;
   broken.more = {"--resume"};

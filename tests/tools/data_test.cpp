@@ -133,8 +133,7 @@ TEST_F(BadData, DirectoriesRecordsAndWideTokensAreRead) {
   const std::string folder = new_scratch_directory("data");
   write_file(folder + "/a.txt", std::string(100, 'a'));
   write_file(folder + "/b.jsonl", records);
-  for (const auto& [data, windows] :
-       std::vector<std::pair<std::string, std::uint64_t>>{
+  for (const auto& [data, windows] : std::vector<std::pair<std::string, std::uint64_t>>{
            {scratch_file("wide.bin", wide), 200 / 17}, {folder, (100 + 10 * 27) / 17}}) {
     run_.data = data;
     run_.steps = 1;

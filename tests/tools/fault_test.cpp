@@ -3,6 +3,7 @@
 // Disks that fail in mid-step, kill -9 at bad moments, runs beside each other.
 #include <csignal>
 #include <filesystem>
+
 #include <sys/resource.h>
 
 #include "program.hpp"

@@ -56,9 +56,8 @@ TEST_P(Interrupted, TwiceAndResumedEndsWithTheSameBytes) {
   EXPECT_TRUE(files_in(run.nvme).empty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Clipping, Interrupted, testing::Values(0.0, 0.5), [](const auto& tested) {
-  return tested.param == 0 ? "Eager" : "Lazy";
-});
+INSTANTIATE_TEST_SUITE_P(Clipping, Interrupted, testing::Values(0.0, 0.5),
+                         [](const auto& tested) { return tested.param == 0 ? "Eager" : "Lazy"; });
 
 TEST(Resume, WithNothingCommittedSaysSoAndStartsAtZero) {
   Training run{.model = small_model(), .steps = 2};

@@ -64,7 +64,8 @@ TEST_F(BadModel, ANameThatIsTooLongIsNoBug) {
 }
 
 TEST_F(BadModel, AConfigurationThatIsNoJsonIsNamed) {
-  expect_refused(with_config("{\"model_type\": \"llama\""), {"config.json", "parse", "fetch it again"});
+  expect_refused(with_config("{\"model_type\": \"llama\""),
+                 {"config.json", "parse", "fetch it again"});
 }
 
 TEST_F(BadModel, AnArchitectureThatIsUnknownIsNamed) {
@@ -81,8 +82,10 @@ TEST_F(BadModel, ASizeThatIsNoneIsNamedByKey) {
 
 TEST_F(BadModel, WeightsThatAreTruncatedAreNamed) {
   const std::string bytes = good_bytes();
-  for (const std::size_t keep : {std::size_t{0}, std::size_t{5}, std::size_t{500}, bytes.size() - 1})
-    expect_refused(with_weights(bytes.substr(0, keep)), {"model.safetensors", "fetch the file again"});
+  for (const std::size_t keep :
+       {std::size_t{0}, std::size_t{5}, std::size_t{500}, bytes.size() - 1})
+    expect_refused(with_weights(bytes.substr(0, keep)),
+                   {"model.safetensors", "fetch the file again"});
 }
 
 TEST_F(BadModel, WeightsThatAreOversizedAreNamed) {
@@ -111,7 +114,8 @@ TEST_F(BadModel, TensorsThatLieAboutTheirPlaceAreNamed) {
     change(file.header);
     return with_weights(file.bytes());
   };
-  expect_refused(with([&](auto& h) { h[name]["data_offsets"] = {0, std::uint64_t{1} << 62}; }), {name});
+  expect_refused(with([&](auto& h) { h[name]["data_offsets"] = {0, std::uint64_t{1} << 62}; }),
+                 {name});
   expect_refused(with([&](auto& h) { h[name]["data_offsets"] = h[other]["data_offsets"]; }),
                  {"model.safetensors", "tensor"});
   expect_refused(with([&](auto& h) { h[name]["shape"] = {128}; }), {name, "bytes"});
@@ -153,10 +157,9 @@ TEST_F(BadModel, AShardThatIsMissingIsNamed) {
 }
 
 TEST_F(BadModel, GenerationNeedsWeightsAndPrintsNothingWithout) {
-  EXPECT_TRUE(refused(fathom({"generate", "--model", small_model(), "--prompt", "Once",
-                              "--max-new-tokens", "4"}),
-                      1,
-                      {"model.safetensors", small_model()}));
+  EXPECT_TRUE(refused(
+      fathom({"generate", "--model", small_model(), "--prompt", "Once", "--max-new-tokens", "4"}),
+      1, {"model.safetensors", small_model()}));
 }
 
 TEST_F(BadModel, TokensBeyondTheVocabularyAreNamedInPromptsAndFiles) {
@@ -165,9 +168,9 @@ TEST_F(BadModel, TokensBeyondTheVocabularyAreNamedInPromptsAndFiles) {
   EXPECT_TRUE(refused(fathom(generate + Arguments{"--prompt-ids", "1,-2"}), 1, {"-2"}));
   EXPECT_TRUE(refused(fathom(generate + Arguments{"--prompt-ids", "1,x"}), 2, {"1,x", "1,2,3"}));
   EXPECT_TRUE(refused(fathom(generate + Arguments{"--prompt-ids", "1,2,"}), 2, {"1,2,"}));
-  EXPECT_TRUE(refused(fathom({"generate", "--model", good(), "--prompt", "x", "--max-new-tokens",
-                              "1000"}),
-                      1, {"1000", "128 positions"}));
+  EXPECT_TRUE(
+      refused(fathom({"generate", "--model", good(), "--prompt", "x", "--max-new-tokens", "1000"}),
+              1, {"1000", "128 positions"}));
 
   const std::vector<std::int64_t> ids = {1, 2, 300, 4};
   Safetensors file;
@@ -175,8 +178,9 @@ TEST_F(BadModel, TokensBeyondTheVocabularyAreNamedInPromptsAndFiles) {
   file.body.assign(reinterpret_cast<const char*>(ids.data()), 32);
   const std::string path = scratch_file("ids.safetensors", file.bytes());
   const std::string logits = new_scratch_name("logits");
-  EXPECT_TRUE(refused(fathom({"eval", "--model", good(), "--input-ids", path, "--logits-out", logits}),
-                      1, {path, "element 2", "300", "256"}));
+  EXPECT_TRUE(
+      refused(fathom({"eval", "--model", good(), "--input-ids", path, "--logits-out", logits}), 1,
+              {path, "element 2", "300", "256"}));
   EXPECT_FALSE(fs::exists(logits));
 }
 
@@ -186,7 +190,8 @@ TEST_F(BadModel, PromptsThatAreNoneAreNamedByLine) {
   EXPECT_TRUE(refused(
       fathom(generate + Arguments{scratch_file("p.jsonl", "{\"prompt\":\"a\"}\n{\"x\":1}\n")}), 1,
       {"p.jsonl:2", "prompt"}));
-  EXPECT_TRUE(refused(fathom({"tokenize", "--model", "/nonexistent/model"}), 1, {"/nonexistent/model"}));
+  EXPECT_TRUE(
+      refused(fathom({"tokenize", "--model", "/nonexistent/model"}), 1, {"/nonexistent/model"}));
   EXPECT_TRUE(refused(fathom({"tokenize", "--model", good(), "--jsonl"}, {.input = "3\n"}), 1,
                       {"line 1", "JSON string"}));
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Directories that can't be used: nvme_path and --out, missing, in the way, read-only, full, forbidden.
+// Directories that can't be used: nvme_path and --out, missing, in the way, read-only, full,
+// forbidden.
+#include <filesystem>
+
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <filesystem>
 
 #include "program.hpp"
 

@@ -139,13 +139,14 @@ TEST_P(Placement, MovesTheBytesThatItsExtentsImply) {
 
 INSTANTIATE_TEST_SUITE_P(
     Variants, Placement,
-    testing::Values(Variant{"Eager", 0, true, {.hidden = 128, .intermediate = 256, .layers = 6}, true},
-                    Variant{"Lazy", 0.5, true, {.hidden = 128, .intermediate = 256, .layers = 6}, true},
-                    Variant{"Fp32", 0, false, {.hidden = 128, .intermediate = 256, .layers = 6}},
-                    Variant{"TiedAndChunked",
-                            0,
-                            true,
-                            {.hidden = 128, .intermediate = 1024, .layers = 3, .tied = true}}),
+    testing::Values(
+        Variant{"Eager", 0, true, {.hidden = 128, .intermediate = 256, .layers = 6}, true},
+        Variant{"Lazy", 0.5, true, {.hidden = 128, .intermediate = 256, .layers = 6}, true},
+        Variant{"Fp32", 0, false, {.hidden = 128, .intermediate = 256, .layers = 6}},
+        Variant{"TiedAndChunked",
+                0,
+                true,
+                {.hidden = 128, .intermediate = 1024, .layers = 3, .tied = true}}),
     [](const auto& tested) { return tested.param.name; });
 
 }  // namespace

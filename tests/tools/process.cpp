@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "process.hpp"
 
+#include <cstdlib>
+
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/inotify.h>
@@ -8,9 +11,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cstdlib>
-#include <fcntl.h>
 
 #include "files.hpp"
 #include "scratch.hpp"

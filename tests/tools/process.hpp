@@ -2,17 +2,15 @@
 //
 // Process: a program under test, run to its end or watched while it runs.
 //
-// Purpose      Standard output and error go to files, so that nothing blocks on a full pipe. Waiting
-//              is for events (the end of the process, growth of a file), never for a time; the time
-//              limits only bound a hang. wait4 gives the peak resident set.
+// Purpose      Standard output and error go to files, so that nothing blocks on a full pipe.
+//              Waiting is for events (the end of the process, growth of a file), never for a time;
+//              the time limits only bound a hang. wait4 gives the peak resident set.
 // Ownership    A process that still runs when its object goes is killed.
 // Threads      One thread.
 //
 //   Outcome done = run({"/bin/echo", "hello"});
 //   done.code == 0, done.out == "hello\n", done.peak_resident …
 #pragma once
-
-#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -21,11 +19,13 @@
 #include <string>
 #include <vector>
 
+#include <sys/types.h>
+
 namespace fathom::tools {
 
 struct Outcome {
-  int code = -1;    // exit code; -1 when a signal ended it
-  int signal = 0;   // that signal
+  int code = -1;      // exit code; -1 when a signal ended it
+  int signal = 0;     // that signal
   bool hung = false;  // it was killed at the time limit
   std::string out, err;
   std::uint64_t peak_resident = 0;  // bytes

@@ -92,17 +92,23 @@ json ds_config(const std::string& nvme) {
 }
 
 Arguments Training::arguments() const {
-  return Arguments{"train",     "--quiet", "--model",  model,
-                   "--data",    data,      "--config", config.dump(),
-                   "--out",     out,       "--steps",  std::to_string(steps),
+  return Arguments{"train",     "--quiet",
+                   "--model",   model,
+                   "--data",    data,
+                   "--config",  config.dump(),
+                   "--out",     out,
+                   "--steps",   std::to_string(steps),
                    "--seq-len", std::to_string(length)} +
          fixed_rates() + more;
 }
 
 Arguments Training::plan_arguments() const {
-  return Arguments{"plan",   "--json",   "--model",     model,         "--data",
-                   data,     "--config", config.dump(), "--seq-len",   std::to_string(length),
-                   "--steps", std::to_string(steps)} +
+  return Arguments{"plan",      "--json",
+                   "--model",   model,
+                   "--data",    data,
+                   "--config",  config.dump(),
+                   "--seq-len", std::to_string(length),
+                   "--steps",   std::to_string(steps)} +
          fixed_rates();
 }
 
@@ -202,7 +208,8 @@ testing::AssertionResult refused(const Outcome& outcome, int code,
   std::size_t messages = 0;
   std::istringstream lines(outcome.err);
   for (std::string line; std::getline(lines, line);) {
-    for (const char* command : {"train", "plan", "generate", "eval", "export", "inspect", "tokenize"})
+    for (const char* command :
+         {"train", "plan", "generate", "eval", "export", "inspect", "tokenize"})
       messages += line.starts_with("fathom " + std::string(command) + ": ");
     messages += line.starts_with("Run with --help") || line.starts_with("fathom: ");
   }
@@ -219,8 +226,8 @@ testing::AssertionResult left_nothing(const Training& run) {
 
 std::string shared(const std::string& name) {
   const char* given = std::getenv("FATHOM_SHARED");
-  const fs::path base = given != nullptr ? fs::path(given)
-                                         : fs::path(FATHOM_SOURCE_ROOT).parent_path() / "shared";
+  const fs::path base =
+      given != nullptr ? fs::path(given) : fs::path(FATHOM_SOURCE_ROOT).parent_path() / "shared";
   return (base / name).string();
 }
 

@@ -67,8 +67,8 @@ struct Training {
 json plan_of(const Training& run);
 std::uint64_t smallest_host_memory(const Training& run);
 
-// Every section of every unit of a run's checkpoint, "unit/section" to bytes, however it is cut into
-// chunks: read from the files as docs/checkpoint-format.md describes them.
+// Every section of every unit of a run's checkpoint, "unit/section" to bytes, however it is cut
+// into chunks: read from the files as docs/checkpoint-format.md describes them.
 std::map<std::string, std::string> state_of(const std::string& out);
 json manifest_of(const std::string& out);
 
@@ -84,9 +84,10 @@ const std::vector<std::string>& working_engines();
 // Ended with 0 and said nothing about failures.
 testing::AssertionResult succeeded(const Outcome& outcome);
 
-// Ended with `code`, nothing on stdout, one message on stderr that holds every text of `says`, no trace
-// of a crash.
-testing::AssertionResult refused(const Outcome& outcome, int code, const std::vector<std::string>& says);
+// Ended with `code`, nothing on stdout, one message on stderr that holds every text of `says`, no
+// trace of a crash.
+testing::AssertionResult refused(const Outcome& outcome, int code,
+                                 const std::vector<std::string>& says);
 
 // Neither the run's --out nor its nvme directory holds a file.
 testing::AssertionResult left_nothing(const Training& run);
@@ -96,7 +97,7 @@ std::string shared(const std::string& name);
 
 }  // namespace fathom::tools
 
-#define FATHOM_NEEDS_SHARED(name)                                                  \
-  if (!std::filesystem::exists(::fathom::tools::shared(name)))                     \
+#define FATHOM_NEEDS_SHARED(name)                                                             \
+  if (!std::filesystem::exists(::fathom::tools::shared(name)))                                \
   GTEST_SKIP() << ::fathom::tools::shared(name) << " is not there; set FATHOM_SHARED to the " \
                << "directory of reference models"

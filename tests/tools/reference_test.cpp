@@ -10,8 +10,7 @@ namespace fathom::tools {
 namespace {
 
 double evaluated(const std::string& model, const Arguments& more) {
-  const Outcome done =
-      fathom(Arguments{"eval", "--json", "--model", model} + more + fixed_rates());
+  const Outcome done = fathom(Arguments{"eval", "--json", "--model", model} + more + fixed_rates());
   EXPECT_TRUE(succeeded(done));
   return json::parse(done.out).at("loss");
 }
@@ -23,7 +22,8 @@ TEST(Reference, TokenizeGivesTheIdsAndTheTextBack) {
   ASSERT_GT(cases.size(), 100U);
   std::string lines;
   for (const json& one : cases) lines += one.at("text").dump() + "\n";
-  const Outcome plain = fathom({"tokenize", "--model", model, "--no-special", "--jsonl"}, {.input = lines});
+  const Outcome plain =
+      fathom({"tokenize", "--model", model, "--no-special", "--jsonl"}, {.input = lines});
   const Outcome special = fathom({"tokenize", "--model", model, "--jsonl"}, {.input = lines});
   ASSERT_TRUE(succeeded(plain));
   ASSERT_TRUE(succeeded(special));
@@ -43,14 +43,16 @@ TEST(Reference, GreedyGenerationTellsTheKnownStory) {
   FATHOM_NEEDS_SHARED("models/tinystories-260k/story.json");
   const std::string model = shared("models/tinystories-260k");
   const json story = json::parse(read_file(model + "/story.json"));
-  const Outcome done = fathom(Arguments{"generate", "--model", model, "--json", "--prompt", story.at("prompt"),
-                                        "--max-new-tokens", "48"} + fixed_rates());
+  const Outcome done = fathom(Arguments{"generate", "--model", model, "--json", "--prompt",
+                                        story.at("prompt"), "--max-new-tokens", "48"} +
+                              fixed_rates());
   ASSERT_TRUE(succeeded(done));
   const json result = json::parse(done.out);
   const json& ids = story.at("greedy_ids");
   EXPECT_EQ(result.at("ids"), json(std::vector<json>(ids.begin(), ids.begin() + 48)));
   EXPECT_EQ(result.at("prompt_tokens"), story.at("prompt_ids").size());
-  const std::string text = story.at("prompt").get<std::string>() + result.at("text").get<std::string>();
+  const std::string text =
+      story.at("prompt").get<std::string>() + result.at("text").get<std::string>();
   EXPECT_EQ(story.at("text").get<std::string>().substr(0, text.size()), text);
 }
 

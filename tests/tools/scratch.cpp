@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scratch.hpp"
 
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "process.hpp"
 

@@ -39,12 +39,11 @@ TEST(Usage, AnUnknownCommandIsNamed) {
   EXPECT_TRUE(refused(fathom({"frobnicate"}), 2, {"frobnicate", "--help"}));
 }
 
-TEST(Usage, NoCommandAtAllIsRefused) {
-  EXPECT_TRUE(refused(fathom({}), 2, {"subcommand"}));
-}
+TEST(Usage, NoCommandAtAllIsRefused) { EXPECT_TRUE(refused(fathom({}), 2, {"subcommand"})); }
 
 TEST(Usage, AMissingFlagIsNamed) {
-  EXPECT_TRUE(refused(fathom({"train", "--model", small_model(), "--data", words()}), 2, {"--out"}));
+  EXPECT_TRUE(
+      refused(fathom({"train", "--model", small_model(), "--data", words()}), 2, {"--out"}));
   EXPECT_TRUE(refused(fathom({"train", "--out", "nowhere"}), 2, {"--model"}));
   EXPECT_TRUE(refused(fathom({"train", "--model", small_model(), "--out", new_scratch_name("out")}),
                       2, {"--data"}));
@@ -57,10 +56,10 @@ TEST(Usage, NumbersThatAreNoneAreRefusedByName) {
   const struct {
     const char* flag;
     const char* value;
-  } cases[] = {{"--steps", "0"},        {"--steps", "-1"},
-               {"--seq-len", "1.5"},    {"--seed", "99999999999999999999"},
-               {"--flops", "nan"},      {"--gradient-accumulation-steps", "0"},
-               {"--duplex", "1.5"},     {"--learning-rate", "-1"},
+  } cases[] = {{"--steps", "0"},      {"--steps", "-1"},
+               {"--seq-len", "1.5"},  {"--seed", "99999999999999999999"},
+               {"--flops", "nan"},    {"--gradient-accumulation-steps", "0"},
+               {"--duplex", "1.5"},   {"--learning-rate", "-1"},
                {"--data-dtype", "u8"}};
   for (const auto& [flag, value] : cases) {
     const Arguments line = {"plan", "--model", small_model(), flag, value};
@@ -72,8 +71,11 @@ TEST(Usage, SamplingFlagsOutOfRangeAreRefusedByName) {
   const struct {
     const char* flag;
     const char* value;
-  } cases[] = {{"--max-new-tokens", "0"}, {"--temperature", "-0.5"}, {"--temperature", "nan"},
-               {"--top-p", "1.1"},        {"--top-k", "-1"}};
+  } cases[] = {{"--max-new-tokens", "0"},
+               {"--temperature", "-0.5"},
+               {"--temperature", "nan"},
+               {"--top-p", "1.1"},
+               {"--top-k", "-1"}};
   for (const auto& [flag, value] : cases) {
     const Arguments line = {"generate", "--model", small_model(), "--prompt", "x", flag, value};
     EXPECT_TRUE(refused(fathom(line), 2, {flag})) << flag << " " << value;
@@ -95,8 +97,8 @@ TEST(Usage, SequencesLongerThanTheModelAreRefused) {
 
 TEST(Usage, ATrainCommandLineCanBePlannedAsItIs) {
   Training run{.model = small_model()};
-  run.more = {"--resume", "--metrics", run.out + "/m", "--report", run.out + "/r",
-              "--trace",  run.out + "/t"};
+  run.more = {"--resume",     "--metrics", run.out + "/m", "--report",
+              run.out + "/r", "--trace",   run.out + "/t"};
   Arguments line = run.arguments();
   line.front() = "plan";
   EXPECT_TRUE(succeeded(fathom(line)));

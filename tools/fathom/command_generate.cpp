@@ -125,11 +125,11 @@ Command add_generate(CLI::App& app) {
       ->capture_default_str()
       ->check(whole_number(1));
   app.add_flag("--ignore-eos", flags->options.ignore_eos, "do not stop at the end-of-text token");
-  app.add_option("--temperature", flags->temperature,
-                 "sample at this temperature; 0: greedy (default: 1 with --top-k or --top-p, else 0)")
+  app.add_option(
+         "--temperature", flags->temperature,
+         "sample at this temperature; 0: greedy (default: 1 with --top-k or --top-p, else 0)")
       ->check(real_number(0, false));
-  app.add_option("--top-k", flags->top_k, "sample among this many; 0: all")
-      ->check(whole_number());
+  app.add_option("--top-k", flags->top_k, "sample among this many; 0: all")->check(whole_number());
   app.add_option("--top-p", flags->top_p, "sample among the most likely with this probability")
       ->check(real_number(0, false, 1));
   app.add_flag("--json", flags->json, "one JSON object per prompt on stdout");

@@ -2,11 +2,15 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 #include "commands.hpp"
 
@@ -17,12 +21,9 @@ namespace {
 
 int exit_code(const fathom::Error& error) {
   switch (error.code()) {
-    case Errc::bad_config:
-      return fathom::tools::exit_usage;
-    case Errc::interrupted:
-      return fathom::tools::exit_interrupted;
-    default:
-      return fathom::tools::exit_failed;
+    case Errc::bad_config: return fathom::tools::exit_usage;
+    case Errc::interrupted: return fathom::tools::exit_interrupted;
+    default: return fathom::tools::exit_failed;
   }
 }
 
@@ -42,6 +43,21 @@ constexpr Entry entries[] = {
     {"tokenize", "text from stdin to token ids", fathom::tools::add_tokenize},
     {"env", "versions, machine, usable I/O engines", fathom::tools::add_env},
 };
+
+// LibTorch's OpenMP threads spin while they wait for each other. The disk's and the checksums'
+// threads share the cores with them, and a spinning thread then costs its neighbour whole scheduler
+// slices: steps became two to five times slower. libgomp reads the policy when it is loaded, before
+// main, so the commands that compute start once more with it set; a policy of the user's is left
+// alone.
+void wait_passively(int argc, char** argv) {
+  static constexpr std::string_view computing[] = {"train", "plan", "generate", "eval"};
+  if (argc < 2 ||
+      std::find(std::begin(computing), std::end(computing), argv[1]) == std::end(computing))
+    return;
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", 1);
+  ::execv("/proc/self/exe", argv);  // returns only when it fails; then things are slow, not wrong
+}
 
 int run(int argc, char** argv) {
   CLI::App app{"Fathom trains and runs models larger than device and host memory together.",
@@ -82,6 +98,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  wait_passively(argc, argv);
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {

@@ -7,34 +7,23 @@ namespace fathom::engine {
 
 const char* to_string(BufferKind kind) {
   switch (kind) {
-    case BufferKind::pinned_weights:
-      return "weights held in host memory";
-    case BufferKind::pinned_states:
-      return "optimizer states held in host memory";
-    case BufferKind::landing:
-      return "landing slots";
-    case BufferKind::widened:
-      return "fp32 copies of landed weights";
-    case BufferKind::ring:
-      return "optimizer-state ring";
-    case BufferKind::accumulator:
-      return "gradient accumulators";
-    case BufferKind::gradient:
-      return "gradients at rest";
-    case BufferKind::block_input:
-      return "block inputs";
+    case BufferKind::pinned_weights: return "weights held in host memory";
+    case BufferKind::pinned_states: return "optimizer states held in host memory";
+    case BufferKind::landing: return "landing slots";
+    case BufferKind::widened: return "fp32 copies of landed weights";
+    case BufferKind::ring: return "optimizer-state ring";
+    case BufferKind::accumulator: return "gradient accumulators";
+    case BufferKind::gradient: return "gradients at rest";
+    case BufferKind::block_input: return "block inputs";
   }
   return "?";
 }
 
 const char* to_string(ComputeType type) {
   switch (type) {
-    case ComputeType::fp32:
-      return "fp32";
-    case ComputeType::bf16:
-      return "bf16";
-    case ComputeType::fp16:
-      return "fp16";
+    case ComputeType::fp32: return "fp32";
+    case ComputeType::bf16: return "bf16";
+    case ComputeType::fp16: return "fp16";
   }
   return "?";
 }

@@ -62,6 +62,7 @@ struct PlanInput {
   std::vector<double> path_weights = {1.0};
   Rates rates;
   std::uint32_t world = 1;
+  std::uint32_t threads = 1;  // of the compute library; some of its scratch memory grows with them
 
   std::uint64_t compute_bytes() const { return compute == ComputeType::fp32 ? 4 : 2; }
 };

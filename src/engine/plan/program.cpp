@@ -8,42 +8,27 @@ namespace fathom::engine {
 
 const char* to_string(OpKind kind) {
   switch (kind) {
-    case OpKind::fetch:
-      return "fetch";
-    case OpKind::land:
-      return "land";
-    case OpKind::gather:
-      return "gather";
-    case OpKind::forward:
-      return "forward";
-    case OpKind::backward:
-      return "backward";
-    case OpKind::reduce:
-      return "reduce";
-    case OpKind::update:
-      return "update";
-    case OpKind::write:
-      return "write";
+    case OpKind::fetch: return "fetch";
+    case OpKind::land: return "land";
+    case OpKind::gather: return "gather";
+    case OpKind::forward: return "forward";
+    case OpKind::backward: return "backward";
+    case OpKind::reduce: return "reduce";
+    case OpKind::update: return "update";
+    case OpKind::write: return "write";
   }
   return "?";
 }
 
 const char* to_string(Resource resource) {
   switch (resource) {
-    case Resource::nvme_read:
-      return "nvme-read";
-    case Resource::nvme_write:
-      return "nvme-write";
-    case Resource::h2d:
-      return "h2d";
-    case Resource::d2h:
-      return "d2h";
-    case Resource::cpu:
-      return "cpu";
-    case Resource::device:
-      return "device";
-    case Resource::network:
-      return "network";
+    case Resource::nvme_read: return "nvme-read";
+    case Resource::nvme_write: return "nvme-write";
+    case Resource::h2d: return "h2d";
+    case Resource::d2h: return "d2h";
+    case Resource::cpu: return "cpu";
+    case Resource::device: return "device";
+    case Resource::network: return "network";
   }
   return "?";
 }

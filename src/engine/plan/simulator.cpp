@@ -10,12 +10,9 @@ namespace fathom::engine {
 
 double op_seconds(const Op& op, const Rates& rates) {
   switch (op.resource) {
-    case Resource::nvme_read:
-      return static_cast<double>(op.bytes) / rates.read;
-    case Resource::nvme_write:
-      return static_cast<double>(op.bytes) / rates.write;
-    default:
-      break;
+    case Resource::nvme_read: return static_cast<double>(op.bytes) / rates.read;
+    case Resource::nvme_write: return static_cast<double>(op.bytes) / rates.write;
+    default: break;
   }
   return op.flops / rates.flops +
          op.elements / (op.kind == OpKind::update ? rates.update : rates.convert);

@@ -1,10 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <numeric>
-#include <optional>
-#include <utility>
+//
+// Planner: one candidate of make_plan: a chunk size and its placement, buffers and programs.
+//
+// Purpose      Memory is a function of placement; placement is filled up to the budget by value per
+//              byte. Internal to the plan; make_plan.cpp chooses among candidates.
+// Ownership    Borrows the input; finish() gives the plan away.
+// Threads      Pure.
+// Units        Bytes, elements.
+//
+//   Planner planner(input, chunk_elements);
+//   if (planner.place(true)) Plan plan = planner.finish();
+#pragma once
 
-#include <fmt/format.h>
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "base/units.hpp"
 #include "engine/plan/plan.hpp"
@@ -12,13 +24,9 @@
 #include "engine/plan/simulator.hpp"
 
 namespace fathom::engine {
-namespace {
 
-using swap::ChunkId;
-using swap::SectionMask;
-
-constexpr std::uint64_t smallest_chunk = 256 * KiB;    // elements
-constexpr std::uint64_t slot_bytes_wanted = 32 * MiB;  // in flight beyond the slot in use
+inline constexpr std::uint64_t smallest_chunk = 256 * KiB;    // elements
+inline constexpr std::uint64_t slot_bytes_wanted = 32 * MiB;  // in flight beyond the slot in use
 
 // A plan in the making: placement first, then memory as a function of it.
 class Planner {
@@ -96,8 +104,9 @@ class Planner {
   std::uint32_t unit_count() const { return static_cast<std::uint32_t>(plan_.units.size()); }
 
   std::uint64_t activation(std::uint32_t unit) const {
-    const auto bytes = models::activation_bytes(input_.model, unit, input_.micro_batch,
-                                                input_.length, input_.compute_bytes());
+    const auto bytes =
+        models::activation_bytes(input_.model, unit, input_.micro_batch, input_.length,
+                                 input_.compute_bytes(), input_.threads);
     return input_.mode == Mode::train ? std::max(bytes.forward, bytes.backward) : bytes.forward;
   }
 
@@ -110,9 +119,10 @@ class Planner {
     layout.path_weights = input_.path_weights;
     plan_.layout = swap::Layout::build(layout);
     plan_.chunks.resize(plan_.layout.chunks().size());
-    const auto states = static_cast<SectionMask>(swap::states_mask & input_.sections.present());
+    const auto states =
+        static_cast<swap::SectionMask>(swap::states_mask & input_.sections.present());
     for (ChunkPlan& chunk : plan_.chunks)
-      chunk.streamed = input_.states_lowest == Tier::nvme ? states : SectionMask{0};
+      chunk.streamed = input_.states_lowest == Tier::nvme ? states : swap::SectionMask{0};
   }
 
   void rebuild_layout() {
@@ -123,15 +133,15 @@ class Planner {
     layout.path_weights = input_.path_weights;
     layout.stored = [this](std::uint32_t unit, std::uint32_t index) {
       const ChunkPlan& chunk = plan_.chunks[plan_.layout.first_chunk(unit) + index];
-      return static_cast<SectionMask>(chunk.streamed |
-                                      (plan_.units[unit].weights_on_nvme ? swap::weights_mask : 0));
+      return static_cast<swap::SectionMask>(
+          chunk.streamed | (plan_.units[unit].weights_on_nvme ? swap::weights_mask : 0));
     };
     plan_.layout = swap::Layout::build(layout);
   }
 
   std::uint64_t weight_bytes(std::uint32_t unit) const {
     std::uint64_t sum = 0;
-    for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c)
+    for (swap::ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c)
       sum += plan_.layout.padded_bytes(c, swap::Section::W);
     return sum;
   }
@@ -143,14 +153,15 @@ class Planner {
   }
   std::uint64_t largest_states() const {
     std::uint64_t largest = 0;
-    for (ChunkId c = 0; c < plan_.chunks.size(); ++c)
+    for (swap::ChunkId c = 0; c < plan_.chunks.size(); ++c)
       largest = std::max(largest, plan_.layout.padded_bytes(c, plan_.chunks[c].streamed));
     return largest;
   }
-  std::uint64_t pinned_states_bytes(ChunkId c) const {
-    const auto states = static_cast<SectionMask>(swap::states_mask & input_.sections.present());
-    return plan_.layout.padded_bytes(c,
-                                     static_cast<SectionMask>(states & ~plan_.chunks[c].streamed));
+  std::uint64_t pinned_states_bytes(swap::ChunkId c) const {
+    const auto states =
+        static_cast<swap::SectionMask>(swap::states_mask & input_.sections.present());
+    return plan_.layout.padded_bytes(
+        c, static_cast<swap::SectionMask>(states & ~plan_.chunks[c].streamed));
   }
   std::uint64_t input_bytes() const {
     return round_up(
@@ -171,7 +182,7 @@ class Planner {
     sum += slots_.landing * largest_weights() + slots_.ring * largest_states();
     for (std::uint32_t u = 0; u < unit_count(); ++u)
       if (!plan_.units[u].weights_on_nvme) sum += weight_bytes(u);
-    for (ChunkId c = 0; c < plan_.chunks.size(); ++c) sum += pinned_states_bytes(c);
+    for (swap::ChunkId c = 0; c < plan_.chunks.size(); ++c) sum += pinned_states_bytes(c);
     if (input_.mode == Mode::train) sum += (unit_count() - 1) * input_.accumulation * input_bytes();
     if (input_.widen) {
       sum += round_up(largest_elements(false) * 4, io_alignment);
@@ -179,7 +190,7 @@ class Planner {
         sum += round_up(plan_.units.back().flat.elements * 4, io_alignment);
     }
     if (input_.mode == Mode::train) sum += gradient_memory();
-    return round_up(sum, swap::extent_alignment);
+    return round_up(sum, 64 * KiB);
   }
 
   std::uint64_t gradient_memory() const {
@@ -273,7 +284,7 @@ class Planner {
 
   void pin_states() {
     for (ChunkPlan& chunk : plan_.chunks) {
-      const SectionMask before = std::exchange(chunk.streamed, SectionMask{0});
+      const swap::SectionMask before = std::exchange(chunk.streamed, swap::SectionMask{0});
       if (!fits()) chunk.streamed = before;
     }
   }
@@ -299,7 +310,7 @@ class Planner {
     for (std::uint32_t u = 0; u < unit_count(); ++u)
       if (!plan_.units[u].weights_on_nvme)
         plan_.units[u].pinned_weights = add_buffer(BufferKind::pinned_weights, u, weight_bytes(u));
-    for (ChunkId c = 0; c < plan_.chunks.size(); ++c)
+    for (swap::ChunkId c = 0; c < plan_.chunks.size(); ++c)
       if (const std::uint64_t bytes = pinned_states_bytes(c); bytes != 0)
         plan_.chunks[c].pinned_states =
             add_buffer(BufferKind::pinned_states, plan_.layout.chunk(c).unit, bytes);
@@ -337,8 +348,9 @@ class Planner {
 
   void predict() {
     Prediction& prediction = plan_.prediction;
-    prediction.seconds = simulate(plan_.steady, input_.rates).seconds;
     const LowerBound bound = lower_bound(plan_.steady, input_.rates);
+    // Where one resource does everything both are the same sum, but for the last bit.
+    prediction.seconds = std::max(simulate(plan_.steady, input_.rates).seconds, bound.seconds);
     prediction.lower_bound_seconds = bound.seconds;
     prediction.bound_by = bound.bound_by;
     prediction.bytes.nvme_read = plan_.steady.bytes(Resource::nvme_read);
@@ -352,58 +364,5 @@ class Planner {
   std::uint64_t activation_ = 0, smallest_ = 0;
   std::vector<BufferId> landing_, ring_, widened_;
 };
-
-Error too_small(const PlanInput& input, std::uint64_t smallest, std::uint64_t gradients) {
-  Error error =
-      Error(Errc::bad_config, "plan the memory")
-          .on(fmt::format("host memory {}", format_bytes(*input.host_memory)))
-          .because(fmt::format("the smallest that works for this model and batch is {} ({} bytes)",
-                               format_bytes(smallest), smallest));
-  if (input.mode == Mode::train && input.lazy && gradients >= *input.host_memory)
-    return std::move(error).remedy(fmt::format(
-        "with gradient_clipping the gradients of all units wait in host memory ({}): set "
-        "\"gradient_clipping\": 0, or raise fathom.host_memory",
-        format_bytes(gradients)));
-  const bool bound_weights = input.weights_lowest == Tier::host;
-  const bool bound_states = input.mode == Mode::train && input.states_lowest == Tier::host;
-  if (bound_weights || bound_states)
-    return std::move(error).remedy(fmt::format(
-        "raise fathom.host_memory to it, or set zero_optimization.{}.device to \"nvme\" with an "
-        "nvme_path",
-        bound_states ? "offload_optimizer" : "offload_param"));
-  if (input.mode == Mode::inference)
-    return std::move(error).remedy("raise fathom.host_memory to it, or shorten the rows");
-  return std::move(error).remedy(
-      "raise fathom.host_memory to it, or lower train_micro_batch_size_per_gpu or --seq-len");
-}
-
-}  // namespace
-
-Result<Plan> make_plan(const PlanInput& input) {
-  std::uint64_t smallest = UINT64_MAX, gradients = 0;
-  // Small chunks and few slots leave memory for placement, large ones make long transfers that
-  // overlap better: the predicted time decides, and of equals the first, which has the larger
-  // chunks.
-  const std::uint64_t largest = std::max(smallest_chunk, round_down(input.chunk_elements, 4096));
-  std::optional<Plan> best;
-  for (std::uint64_t chunk = largest;;
-       chunk = std::max(smallest_chunk, round_up(chunk / 2, 4096))) {
-    for (const bool more_slots : {true, false}) {
-      Planner planner(input, chunk);
-      gradients = planner.waiting_gradients();
-      const bool fits = planner.place(more_slots);
-      smallest = std::min(smallest, planner.smallest());
-      if (!fits) break;
-      Plan plan = planner.finish();
-      if (!best || plan.prediction.seconds < best->prediction.seconds * 0.999)
-        best = std::move(plan);
-      if (!best->steady.has_transfers()) break;  // nothing on nvme: no chunk or slot changes that
-    }
-    if (chunk <= smallest_chunk || (best && !best->steady.has_transfers())) break;
-  }
-  if (!best) return fail(too_small(input, smallest, gradients));
-  best->smallest_host_memory = std::min(best->smallest_host_memory, smallest);
-  return std::move(*best);
-}
 
 }  // namespace fathom::engine
