@@ -74,8 +74,8 @@ std::uint64_t elements_of(const std::vector<std::int64_t>& shape) {
   return product;
 }
 
-// config.json says which type the weights are in.
-Result<void> set_dtype(const fs::path& config, const char* name) {
+// The run's config.json, saying which type the weights are in.
+Result<std::string> config_with_dtype(const fs::path& config, const char* name) {
   FATHOM_ASSIGN(const std::string text, read_text_file(config.string()));
   nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object())
@@ -84,7 +84,7 @@ Result<void> set_dtype(const fs::path& config, const char* name) {
                     .because("it is no JSON object")
                     .remedy("restore the checkpoint's config.json"));
   json[json.contains("dtype") ? "dtype" : "torch_dtype"] = name;
-  return write_text_file(config.string(), json.dump(2) + "\n");
+  return json.dump(2) + "\n";
 }
 
 }  // namespace
@@ -92,6 +92,11 @@ Result<void> set_dtype(const fs::path& config, const char* name) {
 Result<ExportSummary> export_model(const ExportOptions& options) {
   FATHOM_ASSIGN(const Target target, target_of(options.dtype));
   FATHOM_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(options.checkpoint));
+  // The model's small files lie beside the step directories.
+  const fs::path parent = fs::path(checkpoint.path()).parent_path();
+  const fs::path run = parent.empty() ? fs::path(".") : parent;
+  FATHOM_ASSIGN(const std::string config,
+                config_with_dtype(run / "config.json", target.torch_name));
   std::vector<models::TensorDeclaration> tensors;
   for (const Checkpoint::Unit& unit : checkpoint.units())
     for (const Checkpoint::Parameter& parameter : unit.parameters)
@@ -114,10 +119,8 @@ Result<ExportSummary> export_model(const ExportOptions& options) {
     }
   FATHOM_CHECK(writer.finish());
   summary.bytes = writer.total_bytes();
-  // The model's small files lie beside the step directories.
-  const fs::path run = fs::path(checkpoint.path()).parent_path();
   FATHOM_CHECK(copy_model_files(run.string(), options.out));
-  FATHOM_CHECK(set_dtype(fs::path(options.out) / "config.json", target.torch_name));
+  FATHOM_CHECK(write_text_file((fs::path(options.out) / "config.json").string(), config));
   return summary;
 }
 

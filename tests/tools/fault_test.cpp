@@ -33,15 +33,15 @@ class MidStep : public testing::TestWithParam<std::string> {
     EXPECT_EQ(step_directory(run.out), run.out + "/step-00000002");
     EXPECT_TRUE(files_in(step_directory(run.out)) == committed);
   }
-  bool works(const std::string& directory) {
-    const auto engines = working_engines(directory);
+  bool works() {
+    const auto& engines = working_engines();
     return std::find(engines.begin(), engines.end(), GetParam()) != engines.end();
   }
 };
 
 TEST_P(MidStep, AWriteThatFailsEndsTheRunAndKeepsTheCheckpoint) {
   Training run;
-  if (!works(run.nvme)) GTEST_SKIP() << GetParam() << " does not work here";
+  if (!works()) GTEST_SKIP() << GetParam() << " does not work here";
   // From here on no byte beyond 64 KiB of a file may be written: the store's writes fail.
   const auto limit_files = [](Process& process) {
     const struct rlimit limit{64 << 10, 64 << 10};
@@ -61,8 +61,8 @@ TEST_P(MidStep, ADiskThatDiesEndsTheRunAndKeepsTheCheckpoint) {
   Training run;
   run.nvme = mount->path();
   run.config = ds_config(run.nvme);
-  run.config["fathom"]["host_memory"] = smallest_host_memory(run);
-  if (!works(run.nvme)) GTEST_SKIP() << GetParam() << " does not work here";
+  run.config["fathom"]["host_memory"] = "6MiB";
+  if (!works()) GTEST_SKIP() << GetParam() << " does not work here";
   break_in_mid_step(run, [&](Process&) { mount->shut_down(); },
                     {run.nvme, "unit ", "section ", "errno 5", "dmesg"});
 }
@@ -89,7 +89,7 @@ TEST(Killed, InMidStepLeavesNothingOnNvmeAndTheCheckpointInOut) {
   Training straight;
   straight.steps = 5;
   ASSERT_TRUE(succeeded(fathom(straight.arguments())));
-  EXPECT_TRUE(weights_of(run.out) == weights_of(straight.out));
+  EXPECT_TRUE(state_of(run.out) == state_of(straight.out));
 }
 
 TEST(Killed, WhileItCommitsLeavesOneWholeCheckpoint) {
@@ -121,7 +121,7 @@ TEST(Killed, WhileItCommitsLeavesOneWholeCheckpoint) {
   Training straight;
   straight.steps = 5;
   ASSERT_TRUE(succeeded(fathom(straight.arguments())));
-  EXPECT_TRUE(weights_of(run.out) == weights_of(straight.out));
+  EXPECT_TRUE(state_of(run.out) == state_of(straight.out));
 }
 
 TEST(Beside, TwoRunsInOneDirectoryDoNotDisturbEachOther) {
@@ -138,10 +138,10 @@ TEST(Beside, TwoRunsInOneDirectoryDoNotDisturbEachOther) {
   }
   EXPECT_TRUE(files_in(first.nvme).empty());
   for (Training* run : {&first, &second}) {
-    const auto beside = weights_of(run->out);
+    const auto beside = state_of(run->out);
     run->out = new_scratch_name("out");
     ASSERT_TRUE(succeeded(fathom(run->arguments())));
-    EXPECT_TRUE(weights_of(run->out) == beside);
+    EXPECT_TRUE(state_of(run->out) == beside);
   }
 }
 

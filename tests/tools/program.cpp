@@ -122,6 +122,26 @@ std::uint64_t smallest_host_memory(const Training& run) {
   return plan_of(run).value("smallest_host_memory", std::uint64_t{0});
 }
 
+json manifest_of(const std::string& out) {
+  const std::string text = read_file(step_directory(out) + "/manifest.json");
+  EXPECT_GT(text.size(), 17U);
+  return json::parse(text.substr(0, text.size() - 17));  // without its hash
+}
+
+std::map<std::string, std::string> state_of(const std::string& out) {
+  const json manifest = manifest_of(out);
+  const std::string state = read_file(step_directory(out) + "/state-0.bin");
+  std::map<std::string, std::string> sections;
+  for (const json& chunk : manifest.at("chunks"))
+    for (const json& section : chunk.at("sections")) {
+      const json& unit = manifest.at("units").at(chunk.at("unit").get<std::size_t>());
+      sections[unit.at("name").get<std::string>() + "/" + section.at("name").get<std::string>()] +=
+          state.substr(section.at("offset"), section.at("bytes"));
+    }
+  EXPECT_FALSE(sections.empty());
+  return sections;
+}
+
 std::string exported(const std::string& out, const Arguments& more) {
   std::string directory = new_scratch_name("export");
   EXPECT_TRUE(succeeded(fathom(Arguments{"export", out, directory} + more)));
@@ -138,14 +158,17 @@ std::string step_directory(const std::string& out) {
   return out + "/" + name;
 }
 
-std::vector<std::string> working_engines(const std::string& directory) {
-  std::vector<std::string> names;
-  const Outcome told = fathom({"env", "--json", "--path", directory});
-  EXPECT_TRUE(succeeded(told));
-  const json env = json::parse(told.out, nullptr, false);
-  for (const json& engine : env.at("engines"))
-    if (engine.at("works").get<bool>()) names.push_back(engine.at("engine"));
-  EXPECT_FALSE(names.empty());  // posix works everywhere
+const std::vector<std::string>& working_engines() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> found;
+    const Outcome told = fathom({"env", "--json", "--path", new_scratch_directory("env")});
+    EXPECT_TRUE(succeeded(told));
+    const json env = json::parse(told.out);
+    for (const json& engine : env.at("engines"))
+      if (engine.at("works").get<bool>()) found.push_back(engine.at("engine"));
+    EXPECT_FALSE(found.empty());  // posix works everywhere
+    return found;
+  }();
   return names;
 }
 

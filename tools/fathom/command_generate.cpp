@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <charconv>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -17,6 +18,8 @@ namespace {
 struct Flags {
   engine::GenerateOptions options;
   std::string prompt, prompt_ids, prompts_file;
+  std::optional<double> temperature, top_p;
+  std::optional<std::uint64_t> top_k;
   bool json = false;
 };
 
@@ -80,6 +83,10 @@ Result<int> run(Flags& flags) {
     return fail(Error(Errc::bad_config, "generate")
                     .because("exactly one of --prompt, --prompt-ids and --prompts is needed")
                     .remedy("give one of them"));
+  // Greedy unless a sampling flag is given.
+  options.temperature = flags.temperature.value_or(flags.top_k || flags.top_p ? 1 : 0);
+  options.top_k = flags.top_k.value_or(options.top_k);
+  options.top_p = flags.top_p.value_or(options.top_p);
   if (!flags.prompt.empty()) options.prompts.push_back(flags.prompt);
   if (!flags.prompts_file.empty()) FATHOM_CHECK(read_prompts(flags.prompts_file, options));
   if (!flags.prompt_ids.empty()) {
@@ -118,16 +125,12 @@ Command add_generate(CLI::App& app) {
       ->capture_default_str()
       ->check(whole_number(1));
   app.add_flag("--ignore-eos", flags->options.ignore_eos, "do not stop at the end-of-text token");
-  app.add_option("--temperature", flags->options.temperature,
-                 "sample at this temperature; 0: greedy")
-      ->capture_default_str()
+  app.add_option(
+         "--temperature", flags->temperature,
+         "sample at this temperature; 0: greedy (default: 1 with --top-k or --top-p, else 0)")
       ->check(real_number(0, false));
-  app.add_option("--top-k", flags->options.top_k, "sample among this many; 0: all")
-      ->capture_default_str()
-      ->check(whole_number());
-  app.add_option("--top-p", flags->options.top_p,
-                 "sample among the most likely with this probability")
-      ->capture_default_str()
+  app.add_option("--top-k", flags->top_k, "sample among this many; 0: all")->check(whole_number());
+  app.add_option("--top-p", flags->top_p, "sample among the most likely with this probability")
       ->check(real_number(0, false, 1));
   app.add_flag("--json", flags->json, "one JSON object per prompt on stdout");
   return [flags] { return run(*flags); };
