@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/decoder.hpp"
-#include "models/normalizer.hpp"
+#include "models/tokenizer_part.hpp"
 #include "models/utf8.hpp"
 
 namespace fathom::models {
@@ -32,12 +32,12 @@ Result<void> refuse_unsupported(const Json& json, std::string_view origin) {
     const auto at = json.find(key);
     if (at != json.end() && !at->is_null() &&
         !(at->is_string() && at->get_ref<const std::string&>().empty())) {
-      return fail(unsupported_part(origin, part, fmt::format("{} {}", key, at->dump()), "null"));
+      return fail(unsupported_part({origin, part}, fmt::format("{} {}", key, at->dump()), "null"));
     }
   }
   const auto dropout = json.find("dropout");
   if (dropout != json.end() && !dropout->is_null() && *dropout != 0.0) {
-    return fail(unsupported_part(origin, part, "dropout " + dropout->dump(), "null"));
+    return fail(unsupported_part({origin, part}, "dropout " + dropout->dump(), "null"));
   }
   return {};
 }
@@ -45,11 +45,11 @@ Result<void> refuse_unsupported(const Json& json, std::string_view origin) {
 }  // namespace
 
 Result<Bpe> Bpe::from_json(const Json& json, std::string_view origin) {
-  if (!json.is_object()) return fail(malformed_part(origin, part, "it is not an object"));
+  if (!json.is_object()) return fail(malformed_part({origin, part}, "it is not an object"));
   // Old files leave the type out.
   const auto type = json.find("type");
   if (type != json.end() && *type != "BPE") {
-    return fail(unsupported_part(origin, part, type->dump(), "BPE"));
+    return fail(unsupported_part({origin, part}, type->dump(), "BPE"));
   }
   FATHOM_CHECK(refuse_unsupported(json, origin));
   Bpe bpe;
@@ -67,12 +67,12 @@ Result<Bpe> Bpe::from_json(const Json& json, std::string_view origin) {
 Result<void> Bpe::read_vocabulary(const Json& json, std::string_view origin) {
   const auto vocab = json.find("vocab");
   if (vocab == json.end() || !vocab->is_object()) {
-    return fail(malformed_part(origin, part, "it has no vocab"));
+    return fail(malformed_part({origin, part}, "it has no vocab"));
   }
   for (const auto& [piece, id] : vocab->items()) {
     if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= id_limit) {
       return fail(malformed_part(
-          origin, part, fmt::format("the id {} of \"{}\" is not a token id", id.dump(), piece)));
+          {origin, part}, fmt::format("the id {} of \"{}\" is not a token id", id.dump(), piece)));
     }
     ids_.emplace(piece, id.get<TokenId>());
   }
@@ -88,7 +88,7 @@ Result<void> Bpe::read_vocabulary(const Json& json, std::string_view origin) {
   if (unknown != json.end() && unknown->is_string()) {
     unknown_ = find(unknown->get_ref<const std::string&>());
     if (!unknown_) {
-      return fail(malformed_part(origin, part,
+      return fail(malformed_part({origin, part},
                                  fmt::format("unk_token {} is not in vocab", unknown->dump())));
     }
   }
@@ -98,7 +98,7 @@ Result<void> Bpe::read_vocabulary(const Json& json, std::string_view origin) {
 Result<void> Bpe::read_merges(const Json& json, std::string_view origin) {
   const auto list = json.find("merges");
   if (list == json.end() || !list->is_array()) {
-    return fail(malformed_part(origin, part, "it has no merges"));
+    return fail(malformed_part({origin, part}, "it has no merges"));
   }
   merges_.reserve(list->size());
   std::uint32_t rank = 0;
@@ -117,10 +117,9 @@ Result<void> Bpe::read_merges(const Json& json, std::string_view origin) {
     }
     const auto a = find(left), b = find(right), joined = find(left + right);
     if (left.empty() || right.empty() || !a || !b || !joined) {
-      return fail(
-          malformed_part(origin, part,
-                         fmt::format("merge {} ({}) does not join two pieces of vocab to a third",
-                                     rank, entry.dump())));
+      return fail(malformed_part(
+          {origin, part}, fmt::format("merge {} ({}) does not join two pieces of vocab to a third",
+                                      rank, entry.dump())));
     }
     // Of a pair that is listed twice the later rank counts, as in the reference library.
     merges_.insert_or_assign(pair_key(*a, *b), Merge{rank, *joined});

@@ -3,16 +3,16 @@
 
 #include <utility>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "models/normalizer.hpp"
+#include "models/tokenizer_part.hpp"
 #include "models/utf8.hpp"
 
 namespace fathom::models {
 namespace {
 
 using Json = nlohmann::json;
-constexpr const char* part = "decoder";
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -72,70 +72,55 @@ int fallback_byte(std::string_view piece) {
   return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-Result<void> Decoder::add(const Json& json, std::string_view origin, std::vector<Step>& steps) {
-  if (!json.is_object() || !json.contains("type") || !json["type"].is_string()) {
-    return fail(malformed_part(origin, part, "it has no type"));
-  }
-  const std::string type = json["type"].get<std::string>();
-  const auto text = [&](const char* key) {
-    const auto at = json.find(key);
-    return at != json.end() && at->is_string() ? at->get<std::string>() : std::string();
-  };
-  if (type == "Sequence") {
-    const auto list = json.find("decoders");
-    if (list == json.end() || !list->is_array()) {
-      return fail(malformed_part(origin, part, "Sequence has no decoders"));
-    }
-    for (const Json& inner : *list) {
-      if (inner.is_object() && inner.contains("type") && inner["type"] == "Sequence") {
-        return fail(unsupported_part(origin, part, "a Sequence in a Sequence", "one Sequence"));
-      }
-      FATHOM_CHECK(add(inner, origin, steps));
-    }
-    return {};
-  }
+Result<Decoder::Step> Decoder::make_step(std::string_view type, const Json& json,
+                                         std::string_view origin) {
+  const PartPlace place{origin, "decoder"};
   Step step{};
   if (type == "Replace") {
     step.kind = Kind::replace;
-    FATHOM_ASSIGN(step.pattern, literal_pattern(json, origin, part));
-    step.content = text("content");
+    FATHOM_ASSIGN(step.pattern, literal_pattern(json, place));
+    step.content = part_text(json, "content");
   } else if (type == "ByteFallback") {
     step.kind = Kind::byte_fallback;
   } else if (type == "Fuse") {
     step.kind = Kind::fuse;
   } else if (type == "Strip") {
     step.kind = Kind::strip;
-    step.content = text("content");
-    if (step.content.empty()) return fail(malformed_part(origin, part, "Strip has no content"));
+    step.content = part_text(json, "content");
+    if (step.content.empty()) return fail(malformed_part(place, "Strip has no content"));
     for (const auto& [key, value] :
          {std::pair("start", &Step::start), std::pair("stop", &Step::stop)}) {
       const auto at = json.find(key);
       if (at == json.end() || !at->is_number_unsigned()) {
-        return fail(malformed_part(origin, part, "start and stop of Strip are not whole numbers"));
+        return fail(malformed_part(place, "start and stop of Strip are not whole numbers"));
       }
       step.*value = at->get<std::size_t>();
     }
   } else if (type == "Metaspace") {
     step.kind = Kind::metaspace;
-    step.pattern = text("replacement");
+    step.pattern = part_text(json, "replacement");
     if (step.pattern.empty()) {
-      return fail(malformed_part(origin, part, "Metaspace has no replacement"));
+      return fail(malformed_part(place, "Metaspace has no replacement"));
     }
     const auto add_prefix = json.find("add_prefix_space");
-    step.drop_first =
-        text("prepend_scheme") != "never" && !(add_prefix != json.end() && *add_prefix == false);
+    step.drop_first = part_text(json, "prepend_scheme") != "never" &&
+                      !(add_prefix != json.end() && *add_prefix == false);
   } else {
-    return fail(unsupported_part(origin, part, "\"" + type + "\"",
+    return fail(unsupported_part(place, fmt::format("\"{}\"", type),
                                  "Replace, ByteFallback, Fuse, Strip, Metaspace, Sequence"));
   }
-  steps.push_back(std::move(step));
-  return {};
+  return step;
 }
 
 Result<Decoder> Decoder::from_json(const Json& json, std::string_view origin) {
   Decoder decoder;
   decoder.join_with_spaces_ = json.is_null();
-  if (!json.is_null()) FATHOM_CHECK(add(json, origin, decoder.steps_));
+  if (json.is_null()) return decoder;
+  FATHOM_ASSIGN(const auto steps, part_steps(json, "decoders", {origin, "decoder"}));
+  for (const auto& [type, part] : steps) {
+    FATHOM_ASSIGN(Step step, make_step(type, *part, origin));
+    decoder.steps_.push_back(std::move(step));
+  }
   return decoder;
 }
 

@@ -33,8 +33,8 @@ class Decoder {
     std::size_t start = 0, stop = 0;  // Strip: at most so many at each end of a piece
     bool drop_first = false;          // Metaspace: no mark in the first piece
   };
-  static Result<void> add(const nlohmann::json& json, std::string_view origin,
-                          std::vector<Step>& steps);
+  static Result<Step> make_step(std::string_view type, const nlohmann::json& json,
+                                std::string_view origin);
 
   std::vector<Step> steps_;
   bool join_with_spaces_ = false;

@@ -32,8 +32,6 @@ class Normalizer {
   struct Step {
     std::string pattern, content;
   };
-  static Result<void> add(const nlohmann::json& json, std::string_view origin,
-                          std::vector<Step>& steps);
   std::vector<Step> steps_;
 };
 
@@ -67,16 +65,5 @@ class Metaspace {
   Prepend prepend_ = Prepend::always;
   std::string mark_;
 };
-
-// All literal occurrences of `pattern` (not empty) replaced, from left to right.
-std::string replace_all(std::string_view text, std::string_view pattern, std::string_view content);
-
-// The literal of {"String": …}; a {"Regex": …} is refused.
-Result<std::string> literal_pattern(const nlohmann::json& json, std::string_view origin,
-                                    std::string_view part);
-
-Error unsupported_part(std::string_view origin, std::string_view part, std::string_view found,
-                       std::string_view supported);
-Error malformed_part(std::string_view origin, std::string_view part, std::string_view why);
 
 }  // namespace fathom::models

@@ -13,6 +13,7 @@
 #include "models/decoder.hpp"
 #include "models/normalizer.hpp"
 #include "models/text_file.hpp"
+#include "models/tokenizer_part.hpp"
 #include "models/utf8.hpp"
 
 namespace fathom::models {
@@ -52,12 +53,12 @@ void Tokenizer::State::set_piece(TokenId id, std::string text, bool special) {
 Result<void> Tokenizer::State::read_added(const Json& json, std::string_view origin) {
   constexpr const char* part = "added_tokens";
   if (json.is_null()) return {};
-  if (!json.is_array()) return fail(malformed_part(origin, part, "it is not a list"));
+  if (!json.is_array()) return fail(malformed_part({origin, part}, "it is not a list"));
   for (const Json& entry : json) {
     if (!entry.is_object() || !entry.contains("content") || !entry["content"].is_string() ||
         !entry.contains("id") || !entry["id"].is_number_unsigned() ||
         entry["id"].get<std::uint64_t>() >= (1U << 26)) {
-      return fail(malformed_part(origin, part, entry.dump() + " has no content or no id"));
+      return fail(malformed_part({origin, part}, entry.dump() + " has no content or no id"));
     }
     const auto flag = [&](const char* key) {
       return entry.contains(key) && entry[key].is_boolean() && entry[key].get<bool>();
@@ -70,7 +71,7 @@ Result<void> Tokenizer::State::read_added(const Json& json, std::string_view ori
                      flag("normalized")};
     if (flag("single_word")) {
       return fail(
-          unsupported_part(origin, part, "single_word of \"" + token.content + "\"", "false"));
+          unsupported_part({origin, part}, "single_word of \"" + token.content + "\"", "false"));
     }
     set_piece(token.id, token.content, token.special);
     if (token.normalized) {
@@ -86,40 +87,38 @@ Result<void> Tokenizer::State::read_added(const Json& json, std::string_view ori
 Result<void> Tokenizer::State::read_template(const Json& json, std::string_view origin) {
   constexpr const char* part = "post_processor";
   if (json.is_null()) return {};
-  if (!json.is_object() || !json.contains("type")) {
-    return fail(malformed_part(origin, part, "it has no type"));
-  }
-  if (json["type"] != "TemplateProcessing") {
-    return fail(unsupported_part(origin, part, json["type"].dump(), "null, TemplateProcessing"));
-  }
+  FATHOM_ASSIGN(const std::string_view type, part_type(json, {origin, part}));
+  if (type != "TemplateProcessing")
+    return fail(
+        unsupported_part({origin, part}, fmt::format("\"{}\"", type), "null, TemplateProcessing"));
   const auto single = json.find("single"), special = json.find("special_tokens");
   if (single == json.end() || !single->is_array()) {
-    return fail(malformed_part(origin, part, "it has no template \"single\""));
+    return fail(malformed_part({origin, part}, "it has no template \"single\""));
   }
   bool after = false;
   for (const Json& item : *single) {
     if (item.is_object() && item.contains("Sequence")) {
-      if (after) return fail(malformed_part(origin, part, "\"single\" holds the text twice"));
+      if (after) return fail(malformed_part({origin, part}, "\"single\" holds the text twice"));
       after = true;
       continue;
     }
     const bool named = item.is_object() && item.contains("SpecialToken") &&
                        item["SpecialToken"].is_object() && item["SpecialToken"].contains("id") &&
                        item["SpecialToken"]["id"].is_string();
-    if (!named) return fail(malformed_part(origin, part, item.dump() + " is no template item"));
+    if (!named) return fail(malformed_part({origin, part}, item.dump() + " is no template item"));
     const std::string name = item["SpecialToken"]["id"].get<std::string>();
     const bool defined = special != json.end() && special->is_object() && special->contains(name) &&
                          (*special)[name].is_object() && (*special)[name].contains("ids") &&
                          (*special)[name]["ids"].is_array();
-    if (!defined) return fail(malformed_part(origin, part, "\"" + name + "\" is not defined"));
+    if (!defined) return fail(malformed_part({origin, part}, "\"" + name + "\" is not defined"));
     for (const Json& id : (*special)[name]["ids"]) {
       if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= pieces.size()) {
-        return fail(malformed_part(origin, part, id.dump() + " is not a token id"));
+        return fail(malformed_part({origin, part}, id.dump() + " is not a token id"));
       }
       (after ? suffix : prefix).push_back(id.get<TokenId>());
     }
   }
-  if (!after) return fail(malformed_part(origin, part, "\"single\" leaves the text out"));
+  if (!after) return fail(malformed_part({origin, part}, "\"single\" leaves the text out"));
   return {};
 }
 
@@ -159,7 +158,7 @@ Tokenizer Tokenizer::bytes() { return Tokenizer(std::make_unique<State>()); }
 Result<Tokenizer> Tokenizer::parse(std::string_view json, std::string_view origin) {
   FATHOM_ASSIGN(const Json root, parse_json(json, origin));
   if (!root.is_object() || !root.contains("model")) {
-    return fail(malformed_part(origin, "model", "the file has no model"));
+    return fail(malformed_part({origin, "model"}, "the file has no model"));
   }
   const auto value = [&](const char* key) {
     const auto at = root.find(key);
@@ -173,7 +172,7 @@ Result<Tokenizer> Tokenizer::parse(std::string_view json, std::string_view origi
   for (const auto& [piece, id] : state->bpe->vocabulary()) {
     if (id < state->pieces.size() && state->pieces[id].known) {
       return fail(malformed_part(
-          origin, "model",
+          {origin, "model"},
           fmt::format("\"{}\" and \"{}\" have the same id {}", piece, state->pieces[id].text, id)));
     }
     state->set_piece(id, piece, false);
