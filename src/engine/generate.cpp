@@ -18,14 +18,20 @@ namespace fathom::engine {
 namespace {
 
 constexpr std::size_t rows_at_once = 8;
+constexpr std::uint64_t default_new_tokens = 128;
 
 // One padded batch of prompts and what has become of them.
 class Batch {
  public:
-  Batch(const GenerateOptions& options, InferenceSetup& setup, const models::Tokenizer& tokenizer,
-        std::span<const std::vector<std::int64_t>> prompts, std::size_t first_index,
-        const TextSink& sink)
-      : options_(options), setup_(setup), prompts_(prompts), first_(first_index), sink_(sink) {
+  Batch(const GenerateOptions& options, std::uint64_t most_new, InferenceSetup& setup,
+        const models::Tokenizer& tokenizer, std::span<const std::vector<std::int64_t>> prompts,
+        std::size_t first_index, const TextSink& sink)
+      : options_(options),
+        most_new_(most_new),
+        setup_(setup),
+        prompts_(prompts),
+        first_(first_index),
+        sink_(sink) {
     for (const auto& prompt : prompts) longest_ = std::max(longest_, prompt.size());
     for (const auto& prompt : prompts) {
       padded_ |= prompt.size() != longest_;
@@ -45,9 +51,9 @@ class Batch {
     batch[0].caches = setup_.make_caches(prompts_.size());
     at::Tensor mask = prompt_mask();
     batch[0].context = prompt_context(mask);
-    for (std::uint64_t made = 0; made < options_.max_new_tokens && !all_ended(); ++made) {
+    for (std::uint64_t made = 0; made < most_new_ && !all_ended(); ++made) {
       std::vector<std::int64_t> chosen;
-      const bool last = made + 1 == options_.max_new_tokens;
+      const bool last = made + 1 == most_new_;
       FATHOM_CHECK(setup_.executor().sweep(
           batch, !last,
           [&](std::size_t, const models::Head& head, std::span<const at::Tensor> parameters,
@@ -149,6 +155,7 @@ class Batch {
   bool all_ended() const { return std::find(ended_.begin(), ended_.end(), false) == ended_.end(); }
 
   const GenerateOptions& options_;
+  const std::uint64_t most_new_;
   InferenceSetup& setup_;
   std::span<const std::vector<std::int64_t>> prompts_;
   std::size_t first_;
@@ -186,9 +193,10 @@ Result<std::vector<std::vector<std::int64_t>>> tokenise(const GenerateOptions& o
       if (id < 0 || static_cast<std::uint64_t>(id) >= spec.vocabulary)
         return bad(fmt::format("token {} is not below the vocabulary's {}", id, spec.vocabulary),
                    "use this model's tokenizer");
-    if (prompts[i].size() + options.max_new_tokens > spec.max_positions)
+    const std::uint64_t least = options.max_new_tokens.value_or(1);
+    if (prompts[i].size() + least > spec.max_positions)
       return bad(fmt::format("{} tokens and {} new ones are more than the model's {} positions",
-                             prompts[i].size(), options.max_new_tokens, spec.max_positions),
+                             prompts[i].size(), least, spec.max_positions),
                  "lower --max-new-tokens or shorten the prompt");
   }
   return prompts;
@@ -207,16 +215,18 @@ Result<std::vector<Generation>> generate(const GenerateOptions& options, const T
   FATHOM_ASSIGN(const auto prompts, tokenise(options, tokenizer, setup->spec()));
   std::size_t longest = 0;
   for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
+  const std::uint64_t most_new = options.max_new_tokens.value_or(
+      std::min(default_new_tokens, setup->spec().max_positions - longest));
   FATHOM_CHECK(setup->open({.rows = std::min(prompts.size(), rows_at_once),
                             .batches = 1,
                             .length = longest,
-                            .capacity = longest + options.max_new_tokens}));
+                            .capacity = longest + most_new}));
   std::vector<Generation> results;
   for (std::size_t at = 0; at < prompts.size(); at += rows_at_once) {
     const std::span<const std::vector<std::int64_t>> group(
         prompts.data() + at, std::min(rows_at_once, prompts.size() - at));
     FATHOM_ASSIGN(std::vector<Generation> made,
-                  Batch(options, *setup, tokenizer, group, at, sink).run());
+                  Batch(options, most_new, *setup, tokenizer, group, at, sink).run());
     std::move(made.begin(), made.end(), std::back_inserter(results));
   }
   FATHOM_CHECK(setup->finish());

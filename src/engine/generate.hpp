@@ -24,7 +24,8 @@ namespace fathom::engine {
 struct GenerateOptions : InferenceOptions {
   std::vector<std::string> prompts;                   // texts …
   std::vector<std::vector<std::int64_t>> prompt_ids;  // … or ids
-  std::uint64_t max_new_tokens = 128;
+  // Absent: 128, or as many as the model has positions for.
+  std::optional<std::uint64_t> max_new_tokens;
   bool ignore_eos = false;
   double temperature = 0;   // 0: greedy
   std::uint64_t top_k = 0;  // 0: all

@@ -162,8 +162,9 @@ TEST_F(BadModel, TokensBeyondTheVocabularyAreNamedInPromptsAndFiles) {
   const Arguments generate = {"generate", "--model", good(), "--max-new-tokens", "2"};
   EXPECT_TRUE(refused(fathom(generate + Arguments{"--prompt-ids", "1,256"}), 1, {"256"}));
   EXPECT_TRUE(refused(fathom(generate + Arguments{"--prompt-ids", "1,2,"}), 2, {"1,2,", "1,2,3"}));
-  EXPECT_TRUE(refused(fathom({"generate", "--model", good(), "--prompt", "x"}), 1,
-                      {"128 new ones", "128 positions"}));
+  EXPECT_TRUE(
+      refused(fathom({"generate", "--model", good(), "--prompt", "x", "--max-new-tokens", "128"}),
+              1, {"128 new ones", "128 positions"}));
 
   const std::vector<std::int64_t> ids = {1, 2, 300, 4};
   Safetensors file;
@@ -175,6 +176,14 @@ TEST_F(BadModel, TokensBeyondTheVocabularyAreNamedInPromptsAndFiles) {
       refused(fathom({"eval", "--model", good(), "--input-ids", path, "--logits-out", logits}), 1,
               {path, "element 2", "300", "256"}));
   EXPECT_FALSE(fs::exists(logits));
+}
+
+TEST_F(BadModel, GenerationWithoutALimitEndsWithThePositions) {
+  const Outcome done =
+      fathom({"generate", "--model", good(), "--prompt", "x", "--ignore-eos", "--json"});
+  ASSERT_TRUE(succeeded(done));
+  const json made = json::parse(done.out);
+  EXPECT_EQ(made.at("prompt_tokens").get<std::uint64_t>() + made.at("ids").size(), 128U);
 }
 
 TEST_F(BadModel, PromptsThatAreNoneAreNamedByLine) {

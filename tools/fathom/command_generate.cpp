@@ -121,8 +121,8 @@ Command add_generate(CLI::App& app) {
   app.add_option("--prompt", flags->prompt, "text to continue");
   app.add_option("--prompt-ids", flags->prompt_ids, "token ids instead of text: 1,2,3");
   app.add_option("--prompts", flags->prompts_file, "JSON Lines with \"prompt\"");
-  app.add_option("--max-new-tokens", flags->options.max_new_tokens, "at most this many")
-      ->capture_default_str()
+  app.add_option("--max-new-tokens", flags->options.max_new_tokens,
+                 "at most this many (default: 128, or as many as the model has positions for)")
       ->check(whole_number(1));
   app.add_flag("--ignore-eos", flags->options.ignore_eos, "do not stop at the end-of-text token");
   app.add_option(
