@@ -2,8 +2,8 @@
 //
 // TokenizerPart: what the parts of tokenizer.json have in common. Internal to the tokenizer.
 //
-// Purpose      A part ("normalizer", "decoder") is a typed object or a Sequence of them, and refuses
-//              what it does not know by name. Those rules stand here once.
+// Purpose      A part ("normalizer", "decoder") is a typed object or a Sequence of them, and
+//              refuses what it does not know by name. Those rules stand here once.
 // Threads      Stateless.
 //
 //   FATHOM_ASSIGN(const auto steps, part_steps(json, "decoders", {origin, "decoder"}));
