@@ -10,13 +10,17 @@
 namespace fathom::aio {
 namespace {
 
+std::uint64_t enough_of(const Attempt& attempt) {
+  return attempt.enough == 0 ? attempt.want : attempt.enough;
+}
+
 Verdict failed(Failure failure, const Attempt& next) { return {Action::fail, failure, next}; }
 
 Verdict classify_bytes(Attempt next, std::uint64_t moved) {
   if (moved > next.want - next.done) return failed(Failure::impossible, next);
   next.again = next.interrupts = next.device_errors = 0;
   next.got = next.done + moved;
-  if (next.got == next.want) {
+  if (next.got >= enough_of(next)) {
     next.done = next.want;
     return {Action::done, Failure::none, next};
   }
@@ -72,8 +76,9 @@ Error failure_error(Failure failure, const Attempt& attempt, std::int64_t result
                     const Request& request, std::uint64_t offset) {
   const bool reading = attempt.direction == Direction::read;
   const char* tried = reading ? "read" : "write";
-  const std::string target = fmt::format("{} at {}, want {} bytes, got {}", request.file->path(),
-                                         offset, attempt.want, std::max(attempt.done, attempt.got));
+  const std::string target =
+      fmt::format("{} at {}, want {} bytes, got {}", request.file->path(), offset,
+                  enough_of(attempt), std::max(attempt.done, attempt.got));
   const int error = result < 0 ? static_cast<int>(-result) : 0;
   const auto build = [&](Errc code) { return Error(code, tried).on(target); };
   switch (failure) {
@@ -87,7 +92,7 @@ Error failure_error(Failure failure, const Attempt& attempt, std::int64_t result
     case Failure::end_of_file:
       return build(Errc::io)
           .because(fmt::format("file shorter than expected: need {} bytes, has {}",
-                               offset + attempt.want, offset + attempt.got))
+                               offset + enough_of(attempt), offset + attempt.got))
           .remedy("the file was truncated or is not the one that was written; do not use it");
     case Failure::busy:
       return build(Errc::io)

@@ -2,10 +2,11 @@
 //
 // Completion rules: what the result of one operation means, as a pure function.
 //
-// Purpose      One table for all engines. A result is bytes or -errno; the verdict is done, give
-// the
+// Purpose      One table for all engines. A result is bytes or -errno; the verdict is done, give the
 //              rest again, try again later, or fail with a reason. Short is not done, 0 is not
-//              success, and nothing is retried without a bound.
+//              success, and nothing is retried without a bound. The one transfer that may end short
+//              is a read of the last block of a file whose end is known (C4): there, every byte
+//              before the end is `enough`.
 // Threads      Pure.
 // Units        Bytes, seconds on now_seconds()'s clock.
 //
@@ -26,6 +27,7 @@ struct Attempt {
   Direction direction = Direction::read;
   std::uint64_t alignment = io_alignment;  // of the file: 4096 with O_DIRECT, 1 without
   std::uint64_t want = 0;                  // bytes of the operation
+  std::uint64_t enough = 0;                // bytes that will do, where the file may end (0: want)
   std::uint64_t done = 0;                  // bytes kept so far, a multiple of alignment
   std::uint64_t got = 0;                   // bytes seen so far, ragged tail included (for messages)
   unsigned stalls = 0;                     // tries in a row that moved nothing forward

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aio/queue.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <string_view>
 #include <utility>
@@ -12,14 +11,13 @@
 
 #include "aio/device.hpp"
 #include "aio/engines.hpp"
+#include "aio/flight_budget.hpp"
 #include "aio/submitter.hpp"
 #include "base/assert.hpp"
 #include "base/units.hpp"
 
 namespace fathom::aio {
 namespace {
-
-constexpr unsigned most_in_flight = 4096;
 
 Result<void> check(const QueueOptions& options) {
   const auto bad = [](const char* key, std::string_view why) {
@@ -38,12 +36,6 @@ Result<void> check(const QueueOptions& options) {
   return {};
 }
 
-unsigned wanted_in_flight(const QueueOptions& options) {
-  const std::uint64_t product =
-      std::uint64_t{options.queue_depth} * std::uint64_t{options.intra_op_parallelism};
-  return static_cast<unsigned>(std::clamp<std::uint64_t>(product, 1, most_in_flight));
-}
-
 Result<void> check_directory(const std::string& directory) {
   const UniqueFd fd(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (fd) return {};
@@ -57,9 +49,9 @@ Result<void> check_directory(const std::string& directory) {
 }  // namespace
 
 struct Queue::State {
-  State(std::unique_ptr<Backend> backend, const QueueOptions& options, unsigned in_flight,
+  State(std::unique_ptr<Backend> backend, const QueueOptions& options, const FlightBudget& budget,
         std::string engine_notes)
-      : notes(std::move(engine_notes)), submitter(std::move(backend), options, in_flight) {}
+      : notes(std::move(engine_notes)), submitter(std::move(backend), options, budget) {}
 
   std::string notes;
   Submitter submitter;
@@ -79,17 +71,16 @@ Result<std::unique_ptr<Queue>> Queue::open(const std::string& directory,
                                            const QueueOptions& options) {
   FATHOM_CHECK(check(options));
   FATHOM_CHECK(check_directory(directory));
-  const unsigned in_flight =
-      in_flight_limit(device_under(directory), options.block_size, wanted_in_flight(options));
+  const FlightBudget budget(byte_budget(options), command_limits(device_under(directory)));
   std::string notes;
   for (const Engine engine : {Engine::io_uring, Engine::libaio, Engine::posix}) {
     if (options.engine != Engine::automatic && options.engine != engine) continue;
     const EngineProbe probe = probe_engine(engine, directory);
     std::string reason = probe.reason;
     if (probe.works) {
-      auto backend = make_backend(engine, in_flight);
+      auto backend = make_backend(engine, operation_limit(options, budget));
       if (backend) {
-        auto state = std::make_unique<State>(std::move(*backend), options, in_flight, notes);
+        auto state = std::make_unique<State>(std::move(*backend), options, budget, notes);
         const Result<void> started = state->submitter.started();
         if (started) return std::unique_ptr<Queue>(new Queue(std::move(state)));
         reason = started.error().message();
@@ -110,14 +101,19 @@ Result<std::unique_ptr<Queue>> Queue::open(const std::string& directory,
 std::unique_ptr<Queue> Queue::over(std::unique_ptr<Backend> backend, const QueueOptions& options) {
   FATHOM_ASSERT(backend != nullptr && check(options).has_value(), "a queue needs valid options");
   return std::unique_ptr<Queue>(new Queue(std::make_unique<State>(
-      std::move(backend), options, wanted_in_flight(options), std::string())));
+      std::move(backend), options, FlightBudget(byte_budget(options)), std::string())));
 }
 
 Queue::Queue(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Queue::~Queue() = default;
 
-void Queue::submit(const Request& request, Completion completion) {
-  state_->submitter.submit(request, std::move(completion));
+Ticket Queue::submit(const Request& request, Completion completion) {
+  return state_->submitter.submit(request, std::move(completion));
+}
+
+void Queue::cancel(Ticket ticket) { state_->submitter.cancel(ticket); }
+void Queue::on_drained(std::move_only_function<void()> done) {
+  state_->submitter.on_drained(std::move(done));
 }
 
 void Queue::drain() { state_->submitter.drain(); }

@@ -2,21 +2,28 @@
 //
 // Queue: all reads and writes of one device, by priority, never drained between requests.
 //
-// Purpose      Splits requests into blocks, keeps `queue_depth` blocks in flight as long as
-// anything
-//              waits, starts demand reads before prefetch reads before write-back, retries what
-//              io-rules says to retry, and reports each request by itself.
+// Purpose      Splits requests into blocks, merges small neighbours into one, keeps `queue_depth`
+//              blocks (or their bytes in smaller operations) in flight as long as anything waits,
+//              retries what io-rules says to retry, and reports each request by itself.
+// Order        Strictly demand before prefetch before write-back, between pieces of requests too. A
+//              lower priority gets nothing while a higher one waits: it is bounded by the callers'
+//              finite buffers, not by the queue. Within a priority requests start in the order of
+//              submission; they may complete in any order.
 // Ownership    The caller's buffer and File belong to the kernel from submit() until the completion
 //              has been called. Destruction refuses new requests, fails what has not started with
-//              Errc::cancelled, waits for what has, and joins the thread.
-// Threads      submit(), counters() and drain() may be called from any thread. Completions run on
-// the
-//              queue's submitter thread: they must be short and must not block; they may submit.
-// Units        Bytes, seconds. Offsets, lengths and addresses are multiples of io_alignment (4096).
+//              Errc::cancelled, waits for what has, and joins the thread. Each completion is called
+//              exactly once.
+// Threads      submit(), cancel(), drain(), on_drained() and counters() may be called from any
+//              thread. Completions run on the queue's submitter thread: they must be short and must
+//              not block; they may submit and cancel. (async.hpp runs them elsewhere.)
+// Units        Bytes, seconds. Offsets, lengths and addresses are best multiples of io_alignment
+//              (4096); on a direct file what is not is copied through the queue, under the contract
+//              of bounce.hpp.
 //
 //   aio::Request read{.direction = Direction::read, .priority = Priority::demand, .file = &file,
 //                     .offset = 0, .buffer = slot, .bytes = 8 * MiB};
-//   queue->submit(read, [](Result<void> done) { … });
+//   const aio::Ticket ticket = queue->submit(read, [](Result<void> done) { … });
+//   queue->cancel(ticket);  // if it is not wanted any more
 #pragma once
 
 #include <array>
@@ -42,7 +49,14 @@ struct Request {
   std::uint64_t offset = 0;
   std::byte* buffer = nullptr;
   std::uint64_t bytes = 0;
+  // Seconds from submit() after which this request alone fails with Errc::timeout, naming what it
+  // was behind; the queue goes on. What the kernel has of it then is waited for first. 0: none of
+  // its own; it waits in line as long as the device moves (see QueueOptions::deadline_seconds).
+  double deadline_seconds = 0;
 };
+
+// Names a submitted request; never reused by a queue.
+enum class Ticket : std::uint64_t {};
 
 // Success means that every byte of the request was transferred. An Error names direction, path,
 // offset, bytes wanted and got.
@@ -55,13 +69,14 @@ const char* to_string(Engine engine);
 struct QueueOptions {
   Engine engine = Engine::automatic;
   std::uint64_t block_size = 1048576;  // bytes of one operation; a multiple of io_alignment
-  unsigned queue_depth = 8;            // operations in flight per thread
+  unsigned queue_depth = 8;            // operations of block_size in flight per thread
   unsigned intra_op_parallelism = 1;   // total in flight = queue_depth × intra_op_parallelism
   bool single_submit = false;
   bool overlap_events = true;
-  // An operation older than this is logged as stuck, by name, and the queue takes no more: what has
-  // not started and what comes later fails with Errc::timeout. The stuck request itself completes
-  // (with that error) only when the device gives it up: until then its buffer is not safe.
+  // The device is given up when it keeps one operation longer than this: the operation is logged by
+  // name and the queue takes no more; what has not started and what comes later fails with
+  // Errc::timeout. The stuck request itself completes (with that error) only when the device
+  // answers: until then its buffer is not safe.
   double deadline_seconds = 60;
 };
 
@@ -88,10 +103,18 @@ class Queue {
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
-  void submit(const Request& request, Completion completion);
+  Ticket submit(const Request& request, Completion completion);
+
+  // What has not started completes with Errc::cancelled. Of a request that has partly started no
+  // more is started; it completes, cancelled, when what the device has of it is back. Without effect
+  // on a request that is wholly on the device (it completes with its own result) or has completed.
+  void cancel(Ticket ticket);
 
   // Blocks until every request submitted so far has completed. Not from a completion.
   void drain();
+  // Calls `done` when every request submitted so far has completed, at once if that is now: on the
+  // submitter thread or on the caller's.
+  void on_drained(std::move_only_function<void()> done);
 
   Engine engine() const;
   std::string engine_notes() const;  // why engines before the chosen one were refused; may be empty
