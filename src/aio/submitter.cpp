@@ -94,18 +94,44 @@ Counters Submitter::counters() const {
   return published_;
 }
 
+void Submitter::on_thread(const std::function<void(Backend&)>& errand) {
+  FATHOM_ASSERT(std::this_thread::get_id() != thread_.get_id(), "an errand in a completion");
+  std::packaged_task<void()> task([&] { errand(*backend_); });
+  const std::future<void> done = task.get_future();
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    errands_.push_back(std::move(task));
+    wake = std::exchange(asleep_, false);
+  }
+  if (wake) backend_->wake();
+  done.wait();
+}
+
+void Submitter::run_errands() {
+  std::deque<std::packaged_task<void()>> errands;
+  {
+    const std::lock_guard lock(mutex_);
+    errands.swap(errands_);
+  }
+  for (auto& errand : errands) errand();
+}
+
 void Submitter::run() {
   Result<void> start = backend_->start();
   if (!start) broken_ = start.error();
   start_promise_.set_value(std::move(start));
   for (;;) {
     accept();
+    run_errands();
     if (stop_seen_ || broken_) abandon_queued();
     issue();
     if (stop_seen_ && idle()) {
-      const std::lock_guard lock(mutex_);
-      if (incoming_.empty()) return;
-      continue;
+      {
+        const std::lock_guard lock(mutex_);
+        if (!incoming_.empty()) continue;
+      }
+      return backend_->stop();
     }
     reap_once();
     check_deadlines();
@@ -183,7 +209,7 @@ void Submitter::issue() {
     const std::uint64_t bytes = std::min(options_.block_size, job->request.bytes - job->issued);
     slot = Slot{.stage = Stage::ready, .job = job, .stamp = slot.stamp + 1, .first = job->issued};
     slot.attempt.direction = job->request.direction;
-    slot.attempt.alignment = job->request.file->direct() ? io_alignment : 1;
+    slot.attempt.alignment = job->request.file->alignment();
     slot.attempt.want = bytes;
     slot.since = now_seconds();
     if (!hand_over(index)) {
@@ -210,6 +236,8 @@ bool Submitter::hand_over(unsigned index) {
   const Operation operation{.id = slot.stamp << slot_bits | index,
                             .direction = request.direction,
                             .fd = request.file->fd(),
+                            .file = request.file->id(),
+                            .flags = request.file->flags(),
                             .buffer = request.buffer + begin,
                             .offset = request.offset + begin,
                             .bytes = slot.attempt.want - slot.attempt.done};
@@ -257,7 +285,7 @@ void Submitter::reap_once() {
   publish();
   {
     const std::lock_guard lock(mutex_);
-    if (!incoming_.empty() || stopping_ != stop_seen_)
+    if (!incoming_.empty() || !errands_.empty() || stopping_ != stop_seen_)
       timeout = 0;
     else
       asleep_ = true;
@@ -285,6 +313,8 @@ void Submitter::handle(const Completed& completed) {
     case Action::done:
       (job.request.direction == Direction::read ? tally_.bytes_read : tally_.bytes_written) +=
           slot.attempt.want;
+      if (job.request.direction == Direction::write)
+        job.request.file->written(offset, slot.attempt.want);
       break;
     case Action::resubmit:
     case Action::retry_later:

@@ -15,6 +15,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <future>
 #include <list>
 #include <memory>
@@ -45,6 +46,9 @@ class Submitter {
   Counters counters() const;
   Engine engine() const { return engine_; }
 
+  // Runs `errand` on the thread, between two rounds of it, and waits. Not from a completion.
+  void on_thread(const std::function<void(Backend&)>& errand);
+
  private:
   // A request on its way. Nodes move between lists and are reused: no allocation per request.
   struct Job {
@@ -73,6 +77,7 @@ class Submitter {
 
   void run();                               // thread
   void accept();                            // thread: takes over what was submitted
+  void run_errands();                       // thread
   void abandon_queued();                    // thread: fails requests that have not started
   void issue();                             // thread: fills the backend
   bool hand_over(unsigned index);           // thread
@@ -97,6 +102,7 @@ class Submitter {
   mutable std::mutex mutex_;
   std::condition_variable finished_;
   Jobs incoming_, spare_;
+  std::deque<std::packaged_task<void()>> errands_;
   std::deque<bool> done_;     // by ticket from oldest_ on
   std::uint64_t oldest_ = 0;  // smallest ticket that is not finished
   std::uint64_t next_ticket_ = 0;
