@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "aio/memory_limits.hpp"
+#include "aio/numa.hpp"
 #include "base/assert.hpp"
 #include "base/log.hpp"
 #include "base/units.hpp"
@@ -50,7 +51,8 @@ int touch_range(std::byte* data, std::uint64_t bytes) {
 }
 
 // Zeroing runs at memory speed per core, so large arenas are touched by several threads.
-int touch(std::byte* data, std::uint64_t bytes) {
+// They run on `node`, so that the zeros are written from where the memory is.
+int touch(std::byte* data, std::uint64_t bytes, int node) {
   const std::uint64_t piece = 256 * MiB;
   const std::uint64_t pieces = ceil_div(bytes, piece);
   const auto threads = static_cast<unsigned>(std::min<std::uint64_t>(
@@ -67,8 +69,11 @@ int touch(std::byte* data, std::uint64_t bytes) {
     }
   };
   std::vector<std::jthread> helpers;
-  for (unsigned i = 1; i < threads; ++i) helpers.emplace_back(work);
-  work();
+  for (unsigned i = 0; i < threads; ++i)
+    helpers.emplace_back([&] {
+      bind_thread_to_node(node);
+      work();
+    });
   helpers.clear();
   return error.load();
 }
@@ -89,13 +94,14 @@ std::uint64_t huge_bytes(const std::byte* data) {
   return 0;
 }
 
-std::byte* map_hugetlb(std::uint64_t bytes) {
+std::byte* map_hugetlb(std::uint64_t bytes, int node) {
   void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0);
   if (address == MAP_FAILED) return nullptr;
   auto* data = static_cast<std::byte*>(address);
+  prefer_node(data, bytes, node);
   // The pool may be promised to us and still be refused by a control group at first touch.
-  if (touch(data, bytes) != 0) {
+  if (touch(data, bytes, node) != 0) {
     ::munmap(data, bytes);
     return nullptr;
   }
@@ -142,34 +148,51 @@ const char* to_string(PageKind kind) {
   return "unknown";
 }
 
-Result<Arena> Arena::allocate(std::uint64_t bytes) {
+// Unmaps what it has.
+struct Arena::Mapping {
+  Mapping() = default;
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    if (data != nullptr) unmap(data, size, kind);
+  }
+  std::byte* data = nullptr;
+  std::uint64_t size = 0;
+  PageKind kind = PageKind::small;
+};
+
+Result<Arena> Arena::allocate(std::uint64_t bytes, int node) {
   Arena arena;
   if (bytes == 0) return arena;
   if (bytes > (std::uint64_t{1} << 46)) return fail(no_memory(bytes, "no machine has that much"));
   const std::uint64_t size = round_up(bytes, huge);
+  const auto mapping = std::make_shared<Mapping>();
 
   // The hugetlb pool is set aside already: it is not part of MemAvailable.
-  std::byte* data = map_hugetlb(size);
-  PageKind kind = PageKind::hugetlb;
-  if (data == nullptr) {
+  std::byte* data = map_hugetlb(size, node);
+  if (data != nullptr) {
+    mapping->kind = PageKind::hugetlb;
+  } else {
     const MemoryLimit limit = memory_limit();
     if (size > limit.available)
       return fail(no_memory(size, fmt::format("need {}, may take {} ({})", format_bytes(size),
                                               format_bytes(limit.available), limit.reason)));
-    kind = PageKind::small;
     data = reserve_aligned(size);
     if (data == nullptr) return fail(no_memory(size, "no address space").because_errno(errno));
-    arena.data_ = data;  // from here on the destructor unmaps
-    arena.size_ = size;
+  }
+  mapping->data = data;
+  mapping->size = size;
+  if (mapping->kind != PageKind::hugetlb) {
     if (::mprotect(data, size, PROT_READ | PROT_WRITE) != 0)
       return fail(no_memory(size, "the kernel refused to commit it").because_errno(errno));
+    prefer_node(data, size, node);
     ::madvise(data, size, MADV_HUGEPAGE);  // refused without THP: found out below
-    if (const int error = touch(data, size); error != 0)
+    if (const int error = touch(data, size, node); error != 0)
       return fail(no_memory(size, "the kernel ran out of it").because_errno(error));
     std::uint64_t found = huge_bytes(data);
     if (found < size && ::madvise(data, size, MADV_COLLAPSE) == 0) found = huge_bytes(data);
     if (found >= size / 10 * 9) {
-      kind = PageKind::transparent_huge;
+      mapping->kind = PageKind::transparent_huge;
     } else {
       log::warning(
           "I/O buffers: only {} of {} are on huge pages; expect about half the NVMe rate. Set "
@@ -177,44 +200,32 @@ Result<Arena> Arena::allocate(std::uint64_t bytes) {
           format_bytes(found), format_bytes(size));
     }
   }
-  arena.data_ = data;
-  arena.size_ = size;
-  arena.page_kind_ = kind;
   // A child's copy-on-write of pages under DMA would give one of the two the wrong bytes; a core
   // dump of weights is large and not for everybody.
   ::madvise(data, size, MADV_DONTFORK);
   ::madvise(data, size, MADV_DONTDUMP);
+  arena.mapping_ = mapping;
   return arena;
 }
 
-Arena::Arena(Arena&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)),
-      page_kind_(std::exchange(other.page_kind_, PageKind::small)) {}
+PageKind Arena::page_kind() const { return mapping_ ? mapping_->kind : PageKind::small; }
 
-Arena& Arena::operator=(Arena&& other) noexcept {
-  if (this != &other) {
-    if (data_ != nullptr) unmap(data_, size_, page_kind_);
-    data_ = std::exchange(other.data_, nullptr);
-    size_ = std::exchange(other.size_, 0);
-    page_kind_ = std::exchange(other.page_kind_, PageKind::small);
-  }
-  return *this;
+std::span<std::byte> Arena::bytes() const {
+  if (!mapping_) return {};
+  return {mapping_->data, mapping_->size};
 }
 
-Arena::~Arena() {
-  if (data_ != nullptr) unmap(data_, size_, page_kind_);
-}
+std::shared_ptr<const void> Arena::hold() const { return mapping_; }
 
 std::byte* Arena::at(std::uint64_t offset) const {
-  FATHOM_ASSERT(offset < size_, "an address outside the arena was asked for");
-  return data_ + offset;
+  FATHOM_ASSERT(offset < size(), "an address outside the arena was asked for");
+  return mapping_->data + offset;
 }
 
 bool Arena::contains(const void* address) const {
   const auto value = reinterpret_cast<std::uintptr_t>(address);
-  const auto first = reinterpret_cast<std::uintptr_t>(data_);
-  return value >= first && value - first < size_;
+  const auto first = reinterpret_cast<std::uintptr_t>(bytes().data());
+  return value >= first && value - first < size();
 }
 
 }  // namespace fathom::aio

@@ -6,8 +6,10 @@
 //              else transparent huge pages (verified in /proc/self/smaps), else 4 KiB pages with a
 //              warning that names the expected loss. Huge pages halve the number of device
 //              requests.
-// Ownership    The Arena unmaps on destruction; nothing cut from it may be in use by the kernel
-// then. Threads      Immutable after allocate(); distinct slices may be used by distinct threads.
+// Ownership    The memory is unmapped when the Arena and every queue that it is attached to are gone:
+//              as long as an engine has the pages registered, no other memory can take their
+//              addresses. Nothing cut from it may be in use by the kernel when the Arena goes.
+// Threads      Immutable after allocate(); distinct slices may be used by distinct threads.
 // Units        Bytes.
 //
 //   FATHOM_ASSIGN(aio::Arena arena, aio::Arena::allocate(256 * MiB));
@@ -16,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "base/result.hpp"
@@ -28,26 +31,28 @@ const char* to_string(PageKind kind);
 class Arena {
  public:
   // Maps and touches `bytes` (rounded up to 2 MiB); 0 gives an empty arena. The memory is zero,
-  // kept out of core dumps and not inherited by fork. Errors: no_space with the arithmetic.
-  static Result<Arena> allocate(std::uint64_t bytes);
+  // kept out of core dumps and not inherited by fork. With a NUMA node (numa.hpp; -1: none) its
+  // pages come from there as long as it has any. Errors: no_space with the arithmetic.
+  static Result<Arena> allocate(std::uint64_t bytes, int node = -1);
 
   Arena() = default;
-  Arena(Arena&& other) noexcept;
-  Arena& operator=(Arena&& other) noexcept;
-  ~Arena();
+  Arena(Arena&&) noexcept = default;
+  Arena& operator=(Arena&&) noexcept = default;
 
-  std::uint64_t size() const { return size_; }
-  PageKind page_kind() const { return page_kind_; }
-  std::span<std::byte> bytes() const { return {data_, size_}; }
+  std::uint64_t size() const { return bytes().size(); }
+  PageKind page_kind() const;
+  std::span<std::byte> bytes() const;
 
   // Address of byte `offset`, which must be inside the arena.
   std::byte* at(std::uint64_t offset) const;
   bool contains(const void* address) const;
 
+  // Keeps the memory mapped; for those who have told the kernel of it.
+  std::shared_ptr<const void> hold() const;
+
  private:
-  std::byte* data_ = nullptr;
-  std::uint64_t size_ = 0;
-  PageKind page_kind_ = PageKind::small;
+  struct Mapping;
+  std::shared_ptr<const Mapping> mapping_;
 };
 
 }  // namespace fathom::aio

@@ -7,9 +7,8 @@
 //              engines (completion_rules.hpp).
 // Ownership    Operations refer to memory and descriptors of the caller until their Completed has
 //              been reaped. A backend is destroyed only when nothing is in flight.
-// Threads      start, prepare, submit, reap and cancel belong to one thread (the queue's
-// submitter);
-//              wake may be called from any thread.
+// Threads      all but wake belong to one thread (the queue's submitter); wake may be called from
+//              any.
 // Units        Bytes, seconds.
 //
 //   backend.prepare({.id = 7, .direction = Direction::read, .fd = fd, .buffer = p, .bytes = 1 *
@@ -20,7 +19,9 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
+#include "aio/arena.hpp"
 #include "aio/queue.hpp"
 #include "base/result.hpp"
 
@@ -30,6 +31,8 @@ struct Operation {
   std::uint64_t id = 0;  // comes back in Completed; below 2^62
   Direction direction = Direction::read;
   int fd = -1;
+  std::uint64_t file = 0;  // File::id() of fd, 0 when it is nobody's
+  int flags = 0;           // RWF_… of preadv2, as File::flags()
   std::byte* buffer = nullptr;
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;  // at most max_operation_bytes
@@ -49,8 +52,19 @@ class Backend {
   virtual Engine engine() const = 0;
   virtual unsigned capacity() const = 0;  // operations it can hold in flight
 
-  // Called once on the submitter thread before anything else.
+  // Called once on the submitter thread before anything else, and after everything else.
   virtual Result<void> start() { return {}; }
+  virtual void stop() {}
+
+  // Tell the kernel of memory and files in advance, where the engine gains by it. An Error says why
+  // it was not done; everything works without. The backend keeps attached memory mapped and an
+  // attached file's contents alive, the latter until it is detached.
+  virtual Result<void> attach(const Arena&) { return {}; }
+  virtual Result<void> attach(const File&) { return {}; }
+  virtual void detach(const File&) {}
+
+  // One line: the engine, how it was set up, what is registered.
+  virtual std::string describe() const { return to_string(engine()); }
 
   // Takes an operation, to be started by the next submit(). False when there is no room: submit and
   // reap first; the operation is then not taken.

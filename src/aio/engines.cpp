@@ -28,6 +28,8 @@ Result<void> transfer_block(Backend& backend, const File& file, Direction direct
     const Operation operation{.id = 1,
                               .direction = direction,
                               .fd = file.fd(),
+                              .file = file.id(),
+                              .flags = file.flags(),
                               .buffer = block + attempt.done,
                               .offset = attempt.done,
                               .bytes = attempt.want - attempt.done};

@@ -70,6 +70,11 @@ class FaultyBackend final : public Backend {
   Engine engine() const override { return inner_->engine(); }
   unsigned capacity() const override { return inner_->capacity(); }
   Result<void> start() override { return inner_->start(); }
+  void stop() override { inner_->stop(); }
+  Result<void> attach(const Arena& arena) override { return inner_->attach(arena); }
+  Result<void> attach(const File& file) override { return inner_->attach(file); }
+  void detach(const File& file) override { inner_->detach(file); }
+  std::string describe() const override { return inner_->describe(); }
   bool prepare(const Operation& operation) override;
   int submit() override;
   int reap(std::span<Completed> out, double timeout) override;

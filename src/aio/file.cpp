@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aio/file.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <random>
-#include <set>
 #include <string_view>
 #include <utility>
 
@@ -14,11 +16,17 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "aio/file_system.hpp"
+#include "aio/log_once.hpp"
 #include "base/log.hpp"
 #include "base/units.hpp"
+
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x80
+#endif
 
 namespace fathom::aio {
 namespace {
@@ -28,16 +36,6 @@ auto retry_interrupted(Call call) {
   auto result = call();
   while (result < 0 && errno == EINTR) result = call();
   return result;
-}
-
-void warn_once(const std::string& text) {
-  static std::mutex mutex;
-  static std::set<std::string> seen;
-  {
-    const std::lock_guard lock(mutex);
-    if (!seen.insert(text).second) return;
-  }
-  log::warning("{}", text);
 }
 
 std::string directory_of(const std::string& path) {
@@ -153,38 +151,124 @@ Result<void> allocate(int fd, const std::string& where, std::uint64_t bytes) {
 
 constexpr const char* in_memory = "keeps files in memory and has no direct I/O";
 
-void warn_buffered(const std::string& directory, const FileSystem& system, const char* why) {
-  warn_once(
-      fmt::format("{}: {} {}; reads and writes go through the page cache, which costs memory and "
-                  "processor time",
-                  directory, system.name, why));
+void warn_buffered(const std::string& directory, const FileSystem& system, const std::string& why) {
+  log_once(log::Level::warning,
+           fmt::format("{}: {} {}; reads and writes go through the page cache, which costs memory "
+                       "and processor time",
+                       directory, system.name, why));
+}
+
+// What statx says that direct transfers must be multiples of: 0 when the file takes none.
+std::uint64_t direct_alignment(int fd) {
+#ifdef STATX_DIOALIGN
+  struct statx info{};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &info) == 0 &&
+      (info.stx_mask & STATX_DIOALIGN) != 0)
+    return std::max(info.stx_dio_mem_align, info.stx_dio_offset_align);
+#else
+  static_cast<void>(fd);
+#endif
+  return io_alignment;
+}
+
+// One block read with `flags`; an errno instead of success. A file that is shorter reads less.
+int try_read(int fd, int flags) {
+  const std::unique_ptr<void, decltype(&std::free)> block(
+      std::aligned_alloc(io_alignment, io_alignment), &std::free);
+  const iovec piece{block.get(), io_alignment};
+  return retry_interrupted([&] { return ::preadv2(fd, &piece, 1, 0, flags); }) < 0 ? errno : 0;
+}
+
+}  // namespace
+
+std::uint64_t File::next_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+// Keeps at most two strides of written pages in the cache: one under way to the device, one filling.
+class File::WriteBehind {
+ public:
+  explicit WriteBehind(int fd) : fd_(fd) {}
+
+  void written(std::uint64_t offset, std::uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    filling_.add(offset, offset + bytes);
+    if ((count_ += bytes) < stride) return;
+    ::sync_file_range(fd_, filling_.begin(), filling_.bytes(), SYNC_FILE_RANGE_WRITE);
+    if (under_way_.bytes() > 0) {
+      ::sync_file_range(
+          fd_, under_way_.begin(), under_way_.bytes(),
+          SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+      ::posix_fadvise(fd_, under_way_.begin(), under_way_.bytes(), POSIX_FADV_DONTNEED);
+    }
+    under_way_ = std::exchange(filling_, {});
+    count_ = 0;
+  }
+
+ private:
+  static constexpr std::uint64_t stride = 8 * MiB;
+
+  // The hull of what was written: dropping clean pages between costs nothing but their next read.
+  struct Range {
+    std::uint64_t first = std::numeric_limits<std::uint64_t>::max(), last = 0;
+    void add(std::uint64_t begin, std::uint64_t end) {
+      first = std::min(first, begin);
+      last = std::max(last, end);
+    }
+    off_t begin() const { return static_cast<off_t>(first); }
+    off_t bytes() const { return last > first ? static_cast<off_t>(last - first) : 0; }
+  };
+
+  const int fd_;
+  std::mutex mutex_;
+  Range filling_, under_way_;
+  std::uint64_t count_ = 0;
+};
+
+void File::written(std::uint64_t offset, std::uint64_t bytes) const {
+  if (behind_) behind_->written(offset, bytes);
 }
 
 // Switches O_DIRECT on and proves it with one read, because some file systems accept the flag and
 // refuse the first transfer. Opening without the flag first matters: a refused open(O_CREAT |
 // O_DIRECT) leaves an empty file behind on some kernels.
-Result<bool> make_direct(int fd, const std::string& where, const std::string& directory) {
-  const FileSystem system = file_system_of(fd);
-  const int flags = ::fcntl(fd, F_GETFL);
-  const auto buffered = [&](const char* why) {
-    warn_buffered(directory, system, why);
-    return false;
-  };
-  if (flags < 0) return fail(Error(Errc::io, "read file flags").on(where).because_errno(errno));
-  if (system.in_memory) return buffered(in_memory);
-  if (::fcntl(fd, F_SETFL, flags | O_DIRECT) != 0) return buffered("has no direct I/O");
-  const std::unique_ptr<void, decltype(&std::free)> block(
-      std::aligned_alloc(io_alignment, io_alignment), &std::free);
-  const auto got = retry_interrupted([&] { return ::pread(fd, block.get(), io_alignment, 0); });
-  if (got >= 0) return true;
-  if (errno != EINVAL && errno != EOPNOTSUPP)
-    return fail(Error(Errc::io, "read the first block").on(where).because_errno(errno));
-  if (::fcntl(fd, F_SETFL, flags) != 0)
-    return fail(Error(Errc::io, "switch direct I/O off").on(where).because_errno(errno));
-  return buffered("accepts O_DIRECT but refuses direct reads");
+Result<void> File::choose_access(const std::string& where, const std::string& directory) {
+  const FileSystem system = file_system_of(fd());
+  if (!system.advice.empty())
+    log_once(log::Level::info, fmt::format("{}: {}: {}", directory, system.name, system.advice));
+  const int plain = ::fcntl(fd(), F_GETFL);
+  if (plain < 0) return fail(Error(Errc::io, "read file flags").on(where).because_errno(errno));
+  std::string why;
+  const std::uint64_t alignment = direct_alignment(fd());
+  if (system.in_memory) {
+    warn_buffered(directory, system, in_memory);
+    return {};  // the page cache is the file: nothing to be kept small
+  }
+  if (alignment == 0) {
+    why = "has no direct I/O for this file";
+  } else if (alignment > io_alignment) {
+    why = fmt::format("has direct I/O only in multiples of {}", format_bytes(alignment));
+  } else if (::fcntl(fd(), F_SETFL, plain | O_DIRECT) != 0) {
+    why = "has no direct I/O";
+  } else if (const int error = try_read(fd(), 0); error == 0) {
+    direct_ = true;
+    alignment_ = alignment;
+    return {};
+  } else if (error != EINVAL && error != EOPNOTSUPP) {
+    return fail(Error(Errc::io, "read the first block").on(where).because_errno(error));
+  } else {
+    why = "accepts O_DIRECT but refuses direct reads";
+    if (::fcntl(fd(), F_SETFL, plain) != 0)
+      return fail(Error(Errc::io, "switch direct I/O off").on(where).because_errno(errno));
+  }
+  if (try_read(fd(), RWF_DONTCACHE) == 0)
+    flags_ = RWF_DONTCACHE;
+  else
+    behind_ = std::make_shared<WriteBehind>(fd());
+  warn_buffered(directory, system, why);
+  return {};
 }
-
-}  // namespace
 
 Result<void> check_scratch_directory(const std::string& directory) {
   const char* tried = "use a directory for scratch files";
@@ -203,8 +287,9 @@ Result<File> File::create_scratch(const std::string& directory, std::uint64_t by
   FATHOM_ASSIGN(const UniqueFd parent, open_directory("create a scratch file", directory));
   File file;
   FATHOM_ASSIGN(file.fd_, open_nameless(parent.get(), directory));
+  prepare_new_file(file.fd());
   FATHOM_CHECK(allocate(file.fd(), directory, bytes));
-  FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), directory, directory));
+  FATHOM_CHECK(file.choose_access(directory, directory));
   file.size_ = bytes;
   file.path_ = directory + " (scratch)";
   return file;
@@ -223,7 +308,8 @@ Result<File> File::create(const std::string& path, std::uint64_t bytes) {
   struct stat info{};
   if (::fstat(parent.get(), &info) == 0 && (info.st_mode & S_IWOTH) != 0 &&
       (info.st_mode & S_ISVTX) == 0)
-    warn_once(directory + " can be written by everybody: others can replace the files in it");
+    log_once(log::Level::warning,
+             directory + " can be written by everybody: others can replace the files in it");
   File file;
   file.fd_ = UniqueFd(retry_interrupted([&] {
     return ::openat(parent.get(), name.c_str(), O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC,
@@ -231,9 +317,9 @@ Result<File> File::create(const std::string& path, std::uint64_t bytes) {
   }));
   if (!file.fd_) return fail(open_error(tried, path, errno));
   auto finish = [&]() -> Result<void> {
+    prepare_new_file(file.fd());
     FATHOM_CHECK(allocate(file.fd(), path, bytes));
-    FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), path, directory_of(path)));
-    return {};
+    return file.choose_access(path, directory_of(path));
   };
   if (auto finished = finish(); !finished) {
     ::unlinkat(parent.get(), name.c_str(), 0);
@@ -263,7 +349,7 @@ Result<File> File::open_read(const std::string& path) {
     return fail(Error(Errc::bad_input, tried).on(path).because("it is not a regular file"));
   if (::fcntl(file.fd(), F_SETFL, ::fcntl(file.fd(), F_GETFL) & ~O_NONBLOCK) != 0)
     return fail(Error(Errc::io, tried).on(path).because_errno(errno));
-  FATHOM_ASSIGN(file.direct_, make_direct(file.fd(), path, directory_of(path)));
+  FATHOM_CHECK(file.choose_access(path, directory_of(path)));
   file.size_ = static_cast<std::uint64_t>(info.st_size);
   file.path_ = path;
   return file;

@@ -76,6 +76,7 @@ class LibaioBackend final : public Backend {
     block->aio_buf = reinterpret_cast<std::uintptr_t>(operation.buffer);
     block->aio_nbytes = operation.bytes;
     block->aio_offset = static_cast<__s64>(operation.offset);
+    block->aio_rw_flags = operation.flags;
     block->aio_flags = IOCB_FLAG_RESFD;
     block->aio_resfd = static_cast<__u32>(signal_.get());
     staged_.push_back(block);

@@ -21,8 +21,8 @@ std::int64_t transfer(const Operation& operation) {
   const iovec piece{operation.buffer, operation.bytes};
   const auto offset = static_cast<off_t>(operation.offset);
   const ssize_t moved = operation.direction == Direction::read
-                            ? ::preadv2(operation.fd, &piece, 1, offset, 0)
-                            : ::pwritev2(operation.fd, &piece, 1, offset, 0);
+                            ? ::preadv2(operation.fd, &piece, 1, offset, operation.flags)
+                            : ::pwritev2(operation.fd, &piece, 1, offset, operation.flags);
   return moved < 0 ? -errno : moved;
 }
 

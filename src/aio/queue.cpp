@@ -12,6 +12,8 @@
 #include "aio/device.hpp"
 #include "aio/engines.hpp"
 #include "aio/flight_budget.hpp"
+#include "aio/log_once.hpp"
+#include "aio/numa.hpp"
 #include "aio/submitter.hpp"
 #include "base/assert.hpp"
 #include "base/units.hpp"
@@ -53,6 +55,14 @@ struct Queue::State {
         std::string engine_notes)
       : notes(std::move(engine_notes)), submitter(std::move(backend), options, budget) {}
 
+  // A refusal costs processor time, never the run: it is said once.
+  template <class Thing>
+  void attach(const Thing& thing) {
+    Result<void> attached;
+    submitter.on_thread([&](Backend& backend) { attached = backend.attach(thing); });
+    if (!attached) log_once(log::Level::info, attached.error().message());
+  }
+
   std::string notes;
   Submitter submitter;
 };
@@ -71,7 +81,8 @@ Result<std::unique_ptr<Queue>> Queue::open(const std::string& directory,
                                            const QueueOptions& options) {
   FATHOM_CHECK(check(options));
   FATHOM_CHECK(check_directory(directory));
-  const FlightBudget budget(byte_budget(options), command_limits(device_under(directory)));
+  const DeviceChain chain = device_under(directory);
+  const FlightBudget budget(byte_budget(options), command_limits(chain));
   std::string notes;
   for (const Engine engine : {Engine::io_uring, Engine::libaio, Engine::posix}) {
     if (options.engine != Engine::automatic && options.engine != engine) continue;
@@ -82,7 +93,10 @@ Result<std::unique_ptr<Queue>> Queue::open(const std::string& directory,
       if (backend) {
         auto state = std::make_unique<State>(std::move(*backend), options, budget, notes);
         const Result<void> started = state->submitter.started();
-        if (started) return std::unique_ptr<Queue>(new Queue(std::move(state)));
+        if (started) {
+          state->submitter.on_thread([&](Backend&) { bind_thread_to_node(numa_node(chain)); });
+          return std::unique_ptr<Queue>(new Queue(std::move(state)));
+        }
         reason = started.error().message();
       } else {
         reason = backend.error().message();
@@ -117,6 +131,19 @@ void Queue::on_drained(std::move_only_function<void()> done) {
 }
 
 void Queue::drain() { state_->submitter.drain(); }
+void Queue::attach(const Arena& arena) { state_->attach(arena); }
+void Queue::attach(const File& file) { state_->attach(file); }
+
+void Queue::detach(const File& file) {
+  state_->submitter.on_thread([&](Backend& backend) { backend.detach(file); });
+}
+
+std::string Queue::describe() const {
+  std::string text;
+  state_->submitter.on_thread([&](Backend& backend) { text = backend.describe(); });
+  return text;
+}
+
 Engine Queue::engine() const { return state_->submitter.engine(); }
 std::string Queue::engine_notes() const { return state_->notes; }
 Counters Queue::counters() const { return state_->submitter.counters(); }

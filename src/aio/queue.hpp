@@ -86,6 +86,7 @@ struct Counters {
   double busy_seconds = 0;  // time with at least one operation in flight
 };
 
+class Arena;
 class Backend;
 
 class Queue {
@@ -116,8 +117,19 @@ class Queue {
   // submitter thread or on the caller's.
   void on_drained(std::move_only_function<void()> done);
 
+  // Registers memory and files with the engine, so that requests on them cost less time of the
+  // processor; where an engine has no such thing, or is refused it, nothing changes but one line in
+  // the log. Not from a completion. The queue keeps an attached arena mapped as long as it lives,
+  // and the space of an attached file taken, even of one that is closed, until it is detached.
+  void attach(const Arena& arena);
+  void attach(const File& file);
+  void detach(const File& file);
+
   Engine engine() const;
   std::string engine_notes() const;  // why engines before the chosen one were refused; may be empty
+  // "io_uring: SINGLE_ISSUER|DEFER_TASKRUN|…, registered buffers 512.00 MiB, registered files 2".
+  // Not from a completion.
+  std::string describe() const;
   Counters counters() const;
 
  private:

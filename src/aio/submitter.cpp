@@ -97,18 +97,45 @@ Counters Submitter::counters() const {
   return published_;
 }
 
+void Submitter::on_thread(const std::function<void(Backend&)>& errand) {
+  FATHOM_ASSERT(std::this_thread::get_id() != thread_.get_id(), "an errand in a completion");
+  std::packaged_task<void()> task([&] { errand(*backend_); });
+  const std::future<void> done = task.get_future();
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    errands_.push_back(std::move(task));
+    wake = std::exchange(asleep_, false);
+  }
+  if (wake) backend_->wake();
+  done.wait();
+}
+
+void Submitter::run_errands() {
+  std::deque<std::packaged_task<void()>> errands;
+  {
+    const std::lock_guard lock(mutex_);
+    if (errands_.empty()) return;
+    errands.swap(errands_);
+  }
+  for (auto& errand : errands) errand();
+}
+
 void Submitter::run() {
   Result<void> start = backend_->start();
   if (!start) broken_ = start.error();
   start_promise_.set_value(std::move(start));
   for (;;) {
     accept();
+    run_errands();
     if (stop_seen_ || broken_) abandon_waiting();
     issue();
     if (stop_seen_ && idle()) {
-      const std::lock_guard lock(mutex_);
-      if (incoming_.empty()) return;
-      continue;
+      {
+        const std::lock_guard lock(mutex_);
+        if (!incoming_.empty()) continue;
+      }
+      return backend_->stop();
     }
     reap_once();
     check_deadlines();

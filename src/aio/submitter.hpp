@@ -60,6 +60,9 @@ class Submitter {
   Counters counters() const;
   Engine engine() const { return engine_; }
 
+  // Runs `errand` on the thread, between two rounds of it, and waits. Not from a completion.
+  void on_thread(const std::function<void(Backend&)>& errand);
+
  private:
   enum class Stage : std::uint8_t { free, ready, handed, parked };
   // One operation. Its id is slot index plus a stamp, so that a completion that nobody waits for is
@@ -82,7 +85,8 @@ class Submitter {
 
   // Requests (all on the thread).
   void run();
-  void accept();           // takes over what was submitted and cancelled
+  void accept();  // takes over what was submitted and cancelled
+  void run_errands();
   void abandon_waiting();  // fails requests that have not started
   void cancel_job(Job& job);
   void fail_job(Job& job, Error error);
@@ -123,6 +127,7 @@ class Submitter {
   JobList incoming_, spare_;
   TicketBook tickets_;
   std::vector<Ticket> cancels_;
+  std::deque<std::packaged_task<void()>> errands_;
   std::vector<Waiter> waiters_;
   bool asleep_ = false, stopping_ = false;
   Counters published_;

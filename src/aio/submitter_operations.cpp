@@ -69,12 +69,13 @@ void Submitter::set_up(Slot& slot, unsigned index, const Draft& draft) {
   slot.draft = draft;
   slot.since = clock_();
   slot.changing = false;
-  slot.attempt = {.direction = request.direction,
-                  .alignment = request.file->direct() ? io_alignment : 1,
-                  .want = draft.span};
+  slot.attempt = {
+      .direction = request.direction, .alignment = request.file->alignment(), .want = draft.span};
   slot.operation = {.id = slot.stamp << slot_bits | index,
                     .direction = request.direction,
                     .fd = request.file->fd(),
+                    .file = request.file->id(),
+                    .flags = request.file->flags(),
                     .buffer = request.buffer + piece.first,
                     .offset = request.offset + piece.first - draft.lead,
                     .bytes = draft.span};
@@ -154,7 +155,7 @@ void Submitter::reap_once() {
   publish();
   {
     const std::lock_guard lock(mutex_);
-    if (!incoming_.empty() || !cancels_.empty() || stopping_ != stop_seen_)
+    if (!incoming_.empty() || !cancels_.empty() || !errands_.empty() || stopping_ != stop_seen_)
       timeout = 0;
     else
       asleep_ = true;
@@ -213,6 +214,7 @@ bool Submitter::land(Slot& slot) {
     piece.job->done += piece.bytes;
     (reading ? tally_.bytes_read : tally_.bytes_written) += piece.bytes;
   }
+  if (!reading) request.file->written(slot.operation.offset, slot.operation.bytes);
   return true;
 }
 

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "aio/uring_registry.hpp"
 #include "base/assert.hpp"
 #include "base/log.hpp"
 #include "base/unique_fd.hpp"
@@ -41,13 +42,30 @@ constexpr std::uint64_t wake_id = ~std::uint64_t{0};
 constexpr std::uint64_t cancel_id = wake_id - 1;
 constexpr unsigned extra_entries = 8;  // wake poll, cancel, and old kernels' timeout
 
-constexpr std::array<unsigned, 4> flag_ladder = {
+// Newest first; each rung is what the kernels before the newest flag of the rung above it know. A
+// single issuer is the thread that enables the ring, so those rings begin disabled.
+constexpr std::array<unsigned, uring_rungs> flag_ladder = {
     IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN |
         IORING_SETUP_SUBMIT_ALL | IORING_SETUP_R_DISABLED,
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_R_DISABLED,
-    IORING_SETUP_COOP_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL |
+        IORING_SETUP_R_DISABLED,
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
+    IORING_SETUP_SUBMIT_ALL,
     0U,
 };
+
+std::string flag_names(unsigned flags) {
+  constexpr std::array<std::pair<unsigned, const char*>, 4> names = {{
+      {IORING_SETUP_SINGLE_ISSUER, "SINGLE_ISSUER"},
+      {IORING_SETUP_DEFER_TASKRUN, "DEFER_TASKRUN"},
+      {IORING_SETUP_COOP_TASKRUN, "COOP_TASKRUN"},
+      {IORING_SETUP_SUBMIT_ALL, "SUBMIT_ALL"},
+  }};
+  std::string text;
+  for (const auto& [flag, name] : names)
+    if ((flags & flag) != 0) text += (text.empty() ? "" : "|") + std::string(name);
+  return text.empty() ? "no flags" : text;
+}
 
 Error refusal(int error) {
   std::string why;
@@ -88,7 +106,7 @@ Error refusal(int error) {
 
 class UringBackend final : public Backend {
  public:
-  explicit UringBackend(unsigned in_flight) : capacity_(in_flight) {}
+  UringBackend(unsigned in_flight, unsigned skip) : capacity_(in_flight), skip_(skip) {}
 
   ~UringBackend() override {
     FATHOM_ASSERT(outstanding_ == 0, "a backend dies with operations in flight");
@@ -100,13 +118,19 @@ class UringBackend final : public Backend {
     if (!wake_)
       return fail(Error(Errc::unsupported, "set up io_uring").on("eventfd").because_errno(errno));
     int error = EINVAL;
-    for (const unsigned flags : flag_ladder) {
+    for (const unsigned flags : std::span(flag_ladder).subspan(std::min(skip_, uring_rungs - 1))) {
       io_uring_params params{};
       params.flags = flags;
       error = -::io_uring_queue_init_params(capacity_ + extra_entries, &ring_, &params);
       if (error == 0) {
         made_ = true;
         flags_ = flags;
+        // Without it a full completion queue would lose completions, and with them buffers.
+        if ((ring_.features & IORING_FEAT_NODROP) == 0)
+          return fail(Error(Errc::unsupported, "set up io_uring")
+                          .because("the kernel may drop completions (before 5.5)"));
+        FATHOM_ASSERT(ring_.cq.ring_entries >= capacity_ + extra_entries,
+                      "every operation in flight has room for its completion");
         return {};
       }
       if (error != EINVAL) break;  // anything else is not about flags
@@ -137,15 +161,35 @@ class UringBackend final : public Backend {
     return {};
   }
 
+  void stop() override { registry_.clear(); }
+
+  Result<void> attach(const Arena& arena) override { return registry_.attach(arena); }
+  Result<void> attach(const File& file) override { return registry_.attach(file); }
+  void detach(const File& file) override { registry_.detach(file); }
+
+  std::string describe() const override {
+    return "io_uring: " + flag_names(flags_) + registry_.describe();
+  }
+
   bool prepare(const Operation& operation) override {
     if (outstanding_ >= capacity_) return false;
     io_uring_sqe* sqe = ::io_uring_get_sqe(&ring_);
     if (sqe == nullptr) return false;
     const auto bytes = static_cast<unsigned>(operation.bytes);
-    if (operation.direction == Direction::read)
-      ::io_uring_prep_read(sqe, operation.fd, operation.buffer, bytes, operation.offset);
+    const bool reading = operation.direction == Direction::read;
+    const int file = registry_.file_index(operation.file);
+    const int fd = file >= 0 ? file : operation.fd;
+    const int buffer = registry_.buffer_index(operation.buffer, bytes);
+    if (buffer >= 0 && reading)
+      ::io_uring_prep_read_fixed(sqe, fd, operation.buffer, bytes, operation.offset, buffer);
+    else if (buffer >= 0)
+      ::io_uring_prep_write_fixed(sqe, fd, operation.buffer, bytes, operation.offset, buffer);
+    else if (reading)
+      ::io_uring_prep_read(sqe, fd, operation.buffer, bytes, operation.offset);
     else
-      ::io_uring_prep_write(sqe, operation.fd, operation.buffer, bytes, operation.offset);
+      ::io_uring_prep_write(sqe, fd, operation.buffer, bytes, operation.offset);
+    if (file >= 0) ::io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+    sqe->rw_flags = operation.flags;
     ::io_uring_sqe_set_data64(sqe, operation.id);
     ++outstanding_;
     return true;
@@ -225,6 +269,8 @@ class UringBackend final : public Backend {
     if ((flags_ & IORING_SETUP_DEFER_TASKRUN) != 0 && ::io_uring_cq_ready(&ring_) == 0)
       ::io_uring_get_events(&ring_);
 #endif
+    // Completions that do not fit wait in the kernel (NODROP); this counts those that were lost.
+    if (*ring_.cq.koverflow != 0) ring_is_lost("a completion", EBADR);
     std::size_t count = 0;
     io_uring_cqe* cqe = nullptr;
     while (count < out.size() && ::io_uring_peek_cqe(&ring_, &cqe) == 0) {
@@ -244,9 +290,10 @@ class UringBackend final : public Backend {
     return static_cast<int>(count);
   }
 
-  const unsigned capacity_;
+  const unsigned capacity_, skip_;
   UniqueFd wake_;
   io_uring ring_{};
+  UringRegistry registry_{ring_};
   unsigned flags_ = 0;
   unsigned outstanding_ = 0;
   bool made_ = false, armed_ = false;
@@ -254,8 +301,8 @@ class UringBackend final : public Backend {
 
 }  // namespace
 
-Result<std::unique_ptr<Backend>> make_uring_backend(unsigned in_flight) {
-  auto backend = std::make_unique<UringBackend>(std::clamp(in_flight, 1U, 16384U));
+Result<std::unique_ptr<Backend>> make_uring_backend(unsigned in_flight, unsigned skip) {
+  auto backend = std::make_unique<UringBackend>(std::clamp(in_flight, 1U, 16384U), skip);
   FATHOM_CHECK(backend->make());
   return backend;
 }
@@ -266,7 +313,7 @@ Result<std::unique_ptr<Backend>> make_uring_backend(unsigned in_flight) {
 
 namespace fathom::aio {
 
-Result<std::unique_ptr<Backend>> make_uring_backend(unsigned) {
+Result<std::unique_ptr<Backend>> make_uring_backend(unsigned, unsigned) {
   return fail(Error(Errc::unsupported, "set up io_uring")
                   .because("this program was built without liburing")
                   .remedy("install liburing (2.3 or newer) and build again"));

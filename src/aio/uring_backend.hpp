@@ -14,7 +14,11 @@
 
 namespace fathom::aio {
 
-// Errors: unsupported, with the sysctl or the seccomp filter that refuses it.
-Result<std::unique_ptr<Backend>> make_uring_backend(unsigned in_flight);
+// Sets of set-up flags, from what the newest kernels take down to none.
+inline constexpr unsigned uring_rungs = 5;
+
+// Takes the first set of flags that the kernel accepts, leaving out the first `skip` (what an older
+// kernel would take). Errors: unsupported, with the sysctl or the seccomp filter that refuses it.
+Result<std::unique_ptr<Backend>> make_uring_backend(unsigned in_flight, unsigned skip = 0);
 
 }  // namespace fathom::aio

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "aio/numa.hpp"
+
 namespace fathom::engine {
 
 using swap::ChunkId;
@@ -31,7 +33,9 @@ Result<std::unique_ptr<Residence>> Residence::create(
                                         : swap::Store::create_scratch(plan.layout, options, pool,
                                                                       std::move(queues)));
   }
-  FATHOM_ASSIGN(aio::Arena arena, aio::Arena::allocate(plan.arena_bytes));
+  FATHOM_ASSIGN(aio::Arena arena,
+                aio::Arena::allocate(plan.arena_bytes, aio::numa_node_under(options.paths)));
+  if (store) store->attach(arena);
   auto residence = std::unique_ptr<Residence>(new Residence(plan, std::move(arena)));
   residence->store_ = std::move(store);
   return residence;

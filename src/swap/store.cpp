@@ -349,11 +349,17 @@ Result<std::unique_ptr<Store>> Store::create_scratch(
     } else if (state->paths[i].file) {
       FATHOM_ASSIGN(state->paths[i].queue, aio::Queue::open(options.paths[i], options.queue));
     }
+    if (state->paths[i].file) state->paths[i].queue->attach(*state->paths[i].file);
   }
   return std::unique_ptr<Store>(new Store(std::move(state)));
 }
 
 const Layout& Store::layout() const { return state_->layout; }
+
+void Store::attach(const aio::Arena& arena) {
+  for (const Path& path : state_->paths)
+    if (path.file) path.queue->attach(arena);
+}
 
 void Store::transfer(const TransferRequest& request, aio::Completion completion) {
   state_->start(request, std::move(completion));
@@ -390,7 +396,7 @@ std::string Store::describe() const {
     const Path& path = state_->paths[i];
     if (!path.file) continue;
     text += fmt::format("{}{}: {} {}, {}", text.empty() ? "" : "; ", state_->directories[i],
-                        format_bytes(path.file->size()), aio::to_string(path.queue->engine()),
+                        format_bytes(path.file->size()), path.queue->describe(),
                         path.file->direct() ? "direct" : "buffered");
   }
   if (text.empty()) text = "nothing on nvme";

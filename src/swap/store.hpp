@@ -25,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "aio/arena.hpp"
 #include "aio/queue.hpp"
 #include "base/thread_pool.hpp"
 #include "swap/block_hash.hpp"
@@ -77,6 +78,10 @@ class Store {
 
   const Layout& layout() const;
 
+  // The memory that transfers will use: registered with the queues where their engine gains by it
+  // (the files are already). Other memory may still be used.
+  void attach(const aio::Arena& arena);
+
   // `sections` may name kinds that the format lacks (they are not meant), but no other that is not
   // stored. The completion is never called before transfer() returns on the same thread; a section
   // that was never written, or whose last write failed, is an Error.
@@ -85,7 +90,9 @@ class Store {
 
   void drain();
   StoreCounters counters() const;
-  std::string describe() const;  // one line: engine, direct or buffered, paths
+  // One line: paths, what the engine of each was set up with, direct or buffered. Not from a
+  // completion.
+  std::string describe() const;
 
  private:
   struct State;
