@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -29,6 +28,9 @@ std::int64_t transfer(const Operation& operation) {
 class PosixBackend final : public Backend {
  public:
   PosixBackend(unsigned in_flight, unsigned threads) : capacity_(in_flight) {
+    staged_.reserve(in_flight);
+    queued_.reserve(in_flight);
+    finished_.reserve(in_flight);
     for (unsigned i = 0; i < threads; ++i) workers_.emplace_back([this] { work(); });
   }
 
@@ -57,6 +59,8 @@ class PosixBackend final : public Backend {
     const std::size_t count = staged_.size();
     {
       const std::lock_guard lock(mutex_);
+      queued_.erase(queued_.begin(), queued_.begin() + static_cast<std::ptrdiff_t>(taken_));
+      taken_ = 0;
       queued_.insert(queued_.end(), staged_.begin(), staged_.end());
     }
     staged_.clear();
@@ -91,18 +95,16 @@ class PosixBackend final : public Backend {
   // A system call that a worker is in cannot be called back; what still waits for a worker can.
   void cancel() override {
     const std::lock_guard lock(mutex_);
-    for (const Operation& operation : queued_) finished_.push_back({operation.id, -ECANCELED});
-    queued_.clear();
+    for (; taken_ < queued_.size(); ++taken_) finished_.push_back({queued_[taken_].id, -ECANCELED});
   }
 
  private:
   void work() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      work_.wait(lock, [this] { return stopping_ || !queued_.empty(); });
-      if (queued_.empty()) return;
-      const Operation operation = queued_.front();
-      queued_.pop_front();
+      work_.wait(lock, [this] { return stopping_ || taken_ < queued_.size(); });
+      if (taken_ == queued_.size()) return;
+      const Operation operation = queued_[taken_++];
       lock.unlock();
       const std::int64_t result = transfer(operation);
       lock.lock();
@@ -117,7 +119,8 @@ class PosixBackend final : public Backend {
 
   std::mutex mutex_;  // guards all below
   std::condition_variable work_, done_;
-  std::deque<Operation> queued_;
+  std::vector<Operation> queued_;  // those before taken_ have been taken by a worker
+  std::size_t taken_ = 0;
   std::vector<Completed> finished_;
   bool woken_ = false, stopping_ = false;
   std::vector<std::jthread> workers_;

@@ -112,10 +112,9 @@ void Submitter::on_thread(const std::function<void(Backend&)>& errand) {
 }
 
 void Submitter::run_errands() {
-  std::deque<std::packaged_task<void()>> errands;
+  std::vector<std::packaged_task<void()>> errands;
   {
     const std::lock_guard lock(mutex_);
-    if (errands_.empty()) return;
     errands.swap(errands_);
   }
   for (auto& errand : errands) errand();

@@ -127,7 +127,7 @@ class Submitter {
   JobList incoming_, spare_;
   TicketBook tickets_;
   std::vector<Ticket> cancels_;
-  std::deque<std::packaged_task<void()>> errands_;
+  std::vector<std::packaged_task<void()>> errands_;
   std::vector<Waiter> waiters_;
   bool asleep_ = false, stopping_ = false;
   Counters published_;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <future>
 #include <random>
@@ -278,19 +279,86 @@ TEST_P(QueueSuite, AWriteToAReadOnlyFileFailsByName) {
   EXPECT_EQ(queue->counters().failures, 1U);
 }
 
-TEST_P(QueueSuite, AMisalignedRequestIsRefusedWithItsThreeValues) {
-  auto queue = open();
-  const File file = scratch(64 * KiB);
-  Block in(8 * KiB);
-  for (const Request& request : {
-           Request{.file = &file, .offset = 100, .buffer = in.data(), .bytes = 4096},
-           Request{.file = &file, .offset = 0, .buffer = in.data(), .bytes = 4000},
-           Request{.file = &file, .offset = 0, .buffer = in.data() + 512, .bytes = 4096},
-       }) {
-    const auto done = start(*queue, request).get();
-    ASSERT_FALSE(done);
-    EXPECT_EQ(done.error().code(), Errc::internal);
-    EXPECT_NE(done.error().message().find("multiples of 4096"), std::string::npos);
+TEST_P(QueueSuite, AnyOffsetLengthAndBufferMovesItsBytesAndNoOthers) {
+  auto queue = open(16 * KiB, 4);
+  constexpr std::uint64_t size = 96 * KiB;
+  const File file = scratch(size);
+  Block model(size), out(size + 4 * KiB), in(size + 4 * KiB), seen(size);
+  model.fill(1);
+  ASSERT_TRUE(write_now(*queue, file, 0, model));
+  std::uint64_t seed = 2;
+  for (const std::uint64_t offset : {0, 1, 100, 4095, 4096, 5000, 16384, 20479}) {
+    for (const std::uint64_t bytes : {1, 99, 4096, 4097, 8191, 16384, 50000}) {
+      for (const std::uint64_t shift : {0, 1, 512}) {
+        SCOPED_TRACE(testing::Message() << bytes << " at " << offset << ", buffer + " << shift);
+        out.fill(++seed);
+        Request request{.direction = Direction::write,
+                        .file = &file,
+                        .offset = offset,
+                        .buffer = out.data() + shift,
+                        .bytes = bytes};
+        const auto written = start(*queue, request).get();
+        ASSERT_TRUE(written) << written.error().message();
+        std::copy_n(out.data() + shift, bytes, model.data() + offset);
+
+        in.clear();
+        request.direction = Direction::read;
+        request.buffer = in.data() + shift;
+        const auto read = start(*queue, request).get();
+        ASSERT_TRUE(read) << read.error().message();
+        ASSERT_TRUE(std::equal(in.data() + shift, in.data() + shift + bytes, out.data() + shift));
+        const auto outside = [&](std::uint64_t from, std::uint64_t to) {
+          return std::all_of(in.data() + from, in.data() + to,
+                             [](std::byte b) { return b == std::byte{0}; });
+        };
+        EXPECT_TRUE(outside(0, shift) && outside(shift + bytes, in.size()));
+      }
+    }
+    ASSERT_TRUE(read_now(*queue, file, 0, seen));
+    ASSERT_EQ(seen, model) << "neighbours of the writes at " << offset;
+  }
+}
+
+TEST_P(QueueSuite, OddWritesThatShareABlockDoNotUndoOneAnother) {
+  auto queue = open(4 * KiB, 8);
+  const File file = scratch(8 * KiB);
+  Block model(8 * KiB), seen(8 * KiB);
+  model.fill(7);
+  std::vector<std::future<Result<void>>> pending;
+  for (std::uint64_t at = 0; at < model.size(); at += 64)
+    pending.push_back(start(*queue, {.direction = Direction::write,
+                                     .file = &file,
+                                     .offset = at,
+                                     .buffer = model.data() + at,
+                                     .bytes = 64}));
+  for (auto& done : pending) ASSERT_TRUE(done.get());
+  ASSERT_TRUE(read_now(*queue, file, 0, seen));
+  EXPECT_EQ(seen, model);
+}
+
+TEST_P(QueueSuite, AFileOfOddLengthIsReadToItsExactEndAndNoFurther) {
+  constexpr std::uint64_t size = 3 * 16 * KiB + 777;
+  Block content(64 * KiB), in(64 * KiB);
+  content.fill(11);
+  const std::string path = directory_.path() + "/odd";
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(content.data()), static_cast<std::streamsize>(size));
+  auto file = File::open_read(path);
+  ASSERT_TRUE(file) << file.error().message();
+  auto queue = open(16 * KiB, 4);
+  for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{8}, size - 10}) {
+    in.clear();
+    const Request whole{
+        .file = &*file, .offset = offset, .buffer = in.data(), .bytes = size - offset};
+    const auto read = start(*queue, whole).get();
+    ASSERT_TRUE(read) << read.error().message();
+    EXPECT_TRUE(std::equal(in.data(), in.data() + (size - offset), content.data() + offset));
+    Request beyond = whole;
+    ++beyond.bytes;
+    const auto past = start(*queue, beyond).get();
+    ASSERT_FALSE(past) << "one byte more than there is";
+    EXPECT_EQ(past.error().code(), Errc::io);
+    EXPECT_NE(past.error().message().find(path), std::string::npos) << past.error().message();
   }
 }
 
