@@ -65,9 +65,13 @@ void queue_transfer(benchmark::State& state, Engine engine, Direction direction)
   std::uint64_t moved = 0;
   for (auto _ : state) {
     const auto trial =
-        run_trial(*queue, bed().file, bed().arena, direction, block, 1e9, file_bytes);
+        run_trial({.queue = queue.get(), .file = &bed().file, .buffers = bed().arena.bytes()},
+                  {.read_share = direction == Direction::read ? 1.0 : 0.0,
+                   .block = block,
+                   .seconds = 1e9,
+                   .most_bytes = file_bytes});
     if (!trial) return state.SkipWithError(trial.error().message().c_str());
-    moved += trial->bytes;
+    moved += trial->bytes();
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(moved));
 }

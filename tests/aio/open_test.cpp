@@ -105,16 +105,17 @@ TEST(Rates, ATrialMovesNoMoreThanItsLimitAndEndsWhenToldTo) {
   auto file = File::create_scratch(directory.path(), 1 * MiB);
   auto arena = Arena::allocate(2 * MiB);
   ASSERT_TRUE(queue && file && arena);
-  const auto limited =
-      run_trial(**queue, *file, *arena, Direction::write, 64 * KiB, 1e9, 640 * KiB);
+  const Lane lane{.queue = queue->get(), .file = &*file, .buffers = arena->bytes()};
+  const auto limited = run_trial(
+      lane, {.read_share = 0, .block = 64 * KiB, .seconds = 1e9, .most_bytes = 640 * KiB});
   ASSERT_TRUE(limited) << limited.error().message();
-  EXPECT_EQ(limited->bytes, 640 * KiB);
+  EXPECT_EQ(limited->bytes(), 640 * KiB);
   EXPECT_EQ((*queue)->counters().bytes_written, 640 * KiB);
   int asked = 0;
-  const auto stopped = run_trial(**queue, *file, *arena, Direction::read, 64 * KiB, 1e9,
-                                 std::uint64_t{1} << 60, [&] { return ++asked > 50; });
+  const auto stopped = run_trial(
+      lane, {.block = 64 * KiB, .seconds = 1e9, .stop = [&] { return ++asked > 50; }});
   ASSERT_TRUE(stopped);
-  EXPECT_EQ(stopped->bytes, 50 * 64 * KiB);
+  EXPECT_EQ(stopped->bytes(), 50 * 64 * KiB);
 }
 
 TEST(Rates, IncompressibleBytesDifferEverywhere) {

@@ -10,6 +10,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/log.hpp"
 #include "report.hpp"
@@ -30,6 +31,12 @@ int report_error(const Error& error) {
   return error.code() == Errc::bad_config ? 2 : 1;
 }
 
+// One line that is overwritten, on a terminal only.
+void progress(const std::string& doing) {
+  static const bool terminal = ::isatty(STDERR_FILENO) != 0;
+  if (terminal) std::fprintf(stderr, "\r\033[K%s", doing.c_str());
+}
+
 int run(const Options& options, const std::string& out, bool json, bool dry_run) {
   const auto preflight = look(options);
   if (!preflight) return report_error(preflight.error());
@@ -40,17 +47,15 @@ int run(const Options& options, const std::string& out, bool json, bool dry_run)
     return 0;
   }
   std::fputs(preflight_text(*preflight).c_str(), stderr);
-  const auto outcome = tune(options, *preflight, stop);
+  const auto outcome = tune(options, *preflight, stop, progress);
+  progress("");
   if (!outcome) return report_error(outcome.error());
-  const auto chosen = choose(outcome->arms), top = best(outcome->arms);
-  if (!chosen || !top)
-    return report_error(Error(Errc::io, "choose an arm").because("no arm completed a trial"));
-  const auto report = report_json(options, *preflight, *outcome, *chosen, *top);
+  const auto report = report_json(options, *preflight, *outcome);
   if (!out.empty()) {
-    if (auto written = write_files(out, report, *outcome, *chosen); !written)
+    if (auto written = write_files(out, report, *preflight, *outcome); !written)
       return report_error(written.error());
   }
-  const std::string text = json ? report.dump(2) + "\n" : summary_text(*outcome, *chosen, *top);
+  const std::string text = json ? report.dump(2) + "\n" : summary_text(*preflight, *outcome);
   if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) return 1;
   return 0;
 }
@@ -63,13 +68,15 @@ int main(int argc, char** argv) {
   bool json = false, dry_run = false;
   CLI::App app("Finds the aio settings for the device under a directory.");
   app.add_option("--path", options.paths, "directories to measure in")->required()->expected(1, -1);
-  app.add_option("--size", options.size_gib, "GiB of scratch file per path")
-      ->check(CLI::Range(0.125, 1024.0))
-      ->capture_default_str();
-  app.add_option("--max-write-gib", options.max_write_gib, "GiB that may be written in all")
+  double size_gib = 0;
+  CLI::Option* size = app.add_option("--size", size_gib,
+                                     "GiB of scratch file per path (default: 4, or what is free)")
+                          ->check(CLI::Range(0.125, 1024.0));
+  app.add_option("--max-write-gib", options.max_write_gib,
+                 "GiB that may be written in all, fio's writes included")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--time", options.seconds, "seconds for the trials")
+  app.add_option("--time", options.seconds, "seconds for all of it, about")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   const std::map<std::string, aio::Engine> engines = {{"auto", aio::Engine::automatic},
@@ -78,7 +85,7 @@ int main(int argc, char** argv) {
                                                       {"posix", aio::Engine::posix}};
   app.add_option("--engine", options.engine, "auto, io_uring, libaio or posix")
       ->transform(CLI::CheckedTransformer(engines));
-  app.add_option("--out", out, "directory for aio.json, report.json and trials.csv");
+  app.add_option("--out", out, "directory for aio.json, report.json, trials.csv and report.svg");
   app.add_flag("--json", json, "one JSON document on stdout");
   app.add_flag("--dry-run", dry_run, "look only");
   try {
@@ -86,6 +93,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  if (*size) options.size_gib = size_gib;
   struct sigaction action{};
   action.sa_handler = on_signal;
   ::sigaction(SIGINT, &action, nullptr);

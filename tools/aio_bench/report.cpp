@@ -5,45 +5,57 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <numeric>
-#include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "base/units.hpp"
+#include "svg.hpp"
 
 namespace fathom::aio_bench {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-template <class Value>
-std::string known(const std::optional<Value>& value) {
-  return value ? fmt::format("{}", *value) : "unknown";
+Json arm_json(const Arm& arm) {
+  return {{"engine", to_string(arm.engine)},    {"block_size", arm.block},
+          {"queue_depth", arm.depth},           {"intra_op_parallelism", arm.threads},
+          {"single_submit", arm.single_submit}, {"overlap_events", arm.overlap_events},
+          {"in_flight_bytes", arm.in_flight()}};
 }
 
-template <class Value>
-Json nullable(const std::optional<Value>& value) {
-  return value ? Json(*value) : Json(nullptr);
+Json candidate_json(const Candidate& candidate) {
+  Json json = arm_json(candidate.arm);
+  const Rates rates = candidate.rates();
+  json["read_bytes_per_second"] = rates.read;
+  json["write_bytes_per_second"] = rates.write;
+  json["cpu_seconds_per_gib"] = candidate.cpu_per_gib();
+  json["ratio_to_default"] = candidate.score();
+  json["measurements"] = candidate.samples.size();
+  return json;
 }
 
-Json arm_json(const Measured& measured) {
-  return {{"engine", to_string(measured.arm.engine)},
-          {"block_size", measured.arm.block},
-          {"queue_depth", measured.arm.depth},
-          {"in_flight_bytes", measured.arm.in_flight()},
-          {"read_bytes_per_second", median(measured.read)},
-          {"write_bytes_per_second", median(measured.write)},
-          {"read_trials", measured.read.size()},
-          {"write_trials", measured.write.size()}};
+Json interval_json(const Interval& interval) {
+  return {{"low", interval.low}, {"median", interval.middle}, {"high", interval.high}};
 }
 
-std::string arm_line(const Measured& measured) {
-  const Arm& arm = measured.arm;
-  return fmt::format("{:<9} {:>11} x {:<4} read {:>11}  write {:>11}", to_string(arm.engine),
-                     format_bytes(arm.block), arm.depth, format_rate(median(measured.read)),
-                     measured.write.empty() ? "-" : format_rate(median(measured.write)));
+Json fio_json(const Comparison& comparison) {
+  if (!comparison.skipped.empty()) return {{"skipped", comparison.skipped}};
+  Json json{{"version", comparison.version}, {"buffers", comparison.pages}};
+  if (!comparison.cut_short.empty()) json["cut_short"] = comparison.cut_short;
+  for (const Versus& versus : comparison.modes)
+    json[versus.mode] = {{"ratio", versus.ratio.middle},
+                         {"ratio_low", versus.ratio.low},
+                         {"ratio_high", versus.ratio.high},
+                         {"pairs", versus.ours.size()},
+                         {"ours_gbps", median(versus.ours) / 1e9},
+                         {"fio_gbps", median(versus.fio) / 1e9},
+                         {"ours_cpu_seconds_per_gib", median(versus.ours_cpu)},
+                         {"fio_cpu_seconds_per_gib", median(versus.fio_cpu)}};
+  return json;
 }
+
+std::string percent(double share) { return fmt::format("{:+.1f} %", 100 * (share - 1)); }
 
 Result<void> write_file(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::trunc);
@@ -58,141 +70,145 @@ Result<void> write_file(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-std::string preflight_text(const Preflight& preflight) {
-  std::string text;
-  for (const PathFacts& facts : preflight.paths) {
-    text += fmt::format("{}: {}, {} free, scratch file {}\n", facts.path, facts.chain.file_system,
-                        format_bytes(facts.free_bytes), format_bytes(facts.file_bytes));
-    for (const aio::BlockDevice& device : facts.chain.devices) {
-      const aio::DeviceLimits& limits = device.limits;
-      text += fmt::format(
-          "  {:>{}}{}: {} tags, {} bytes per command, {} segments, blocks of {}, scheduler {}, "
-          "node {}{}\n",
-          "", device.depth * 2, device.name, known(limits.requests), known(limits.max_transfer),
-          known(limits.max_segments), known(limits.logical_block),
-          limits.scheduler.empty() ? "unknown" : limits.scheduler, device.numa_node,
-          limits.rotational.value_or(false) ? ", rotating" : "");
-    }
-    if (!facts.chain.note.empty()) text += fmt::format("  {}\n", facts.chain.note);
-    for (const aio::EngineProbe& probe : facts.engines)
-      text += fmt::format("  {}: {}\n", to_string(probe.engine),
-                          probe.works ? (probe.reason.empty() ? "works" : "works, " + probe.reason)
-                                      : "refused: " + probe.reason);
-  }
-  text += fmt::format("huge pages: {}\nmemory: {}\n{} arms to try\n", preflight.huge_pages,
-                      preflight.memory, preflight.arms.size());
-  return text;
-}
-
-Json preflight_json(const Preflight& preflight) {
-  Json paths = Json::array();
-  for (const PathFacts& facts : preflight.paths) {
-    Json devices = Json::array(), engines = Json::array();
-    for (const aio::BlockDevice& device : facts.chain.devices)
-      devices.push_back({{"name", device.name},
-                         {"depth", device.depth},
-                         {"leaf", device.leaf},
-                         {"numa_node", device.numa_node},
-                         {"requests", nullable(device.limits.requests)},
-                         {"max_transfer", nullable(device.limits.max_transfer)},
-                         {"max_segments", nullable(device.limits.max_segments)},
-                         {"logical_block", nullable(device.limits.logical_block)},
-                         {"rotational", nullable(device.limits.rotational)},
-                         {"scheduler", device.limits.scheduler}});
-    for (const aio::EngineProbe& probe : facts.engines)
-      engines.push_back(
-          {{"engine", to_string(probe.engine)}, {"works", probe.works}, {"reason", probe.reason}});
-    paths.push_back({{"path", facts.path},
-                     {"file_system", facts.chain.file_system},
-                     {"free_bytes", facts.free_bytes},
-                     {"scratch_bytes", facts.file_bytes},
-                     {"devices", devices},
-                     {"engines", engines}});
-  }
-  return {{"paths", paths},
-          {"huge_pages", preflight.huge_pages},
-          {"memory", preflight.memory},
-          {"arms", preflight.arms.size()}};
-}
-
 Json aio_block(const Arm& arm) {
   return {{"aio",
            {{"block_size", arm.block},
             {"queue_depth", arm.depth},
-            {"intra_op_parallelism", 1},
-            {"single_submit", false},
-            {"overlap_events", true},
+            {"intra_op_parallelism", arm.threads},
+            {"single_submit", arm.single_submit},
+            {"overlap_events", arm.overlap_events},
             {"use_gds", false}}}};
 }
 
-std::string summary_text(const Outcome& outcome, std::size_t chosen, std::size_t best) {
-  const Measured& pick = outcome.arms[chosen];
-  std::string text = fmt::format(
-      "use block_size {} and queue_depth {} with {}: read {}, write {}, {} in flight\n"
-      "{:.1f} % of the best score; {} rounds, buffers on {}, {} written\n",
-      pick.arm.block, pick.arm.depth, to_string(pick.arm.engine), format_rate(median(pick.read)),
-      pick.write.empty() ? "not measured" : format_rate(median(pick.write)),
-      format_bytes(pick.arm.in_flight()), 100 * score(pick) / score(outcome.arms[best]),
-      outcome.rounds, to_string(outcome.pages), format_bytes(outcome.written));
-  if (outcome.write_budget_spent)
-    text += "some write trials were left out: --max-write-gib is used up\n";
-  if (pick.read.size() < 3) text += "fewer than 3 trials an arm: raise --time for a sure answer\n";
-  text += "\nthe best by score:\n";
-  std::vector<std::size_t> order(outcome.arms.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
-    return score(outcome.arms[a]) > score(outcome.arms[b]);
-  });
-  order.resize(std::min<std::size_t>(order.size(), 12));
-  for (const std::size_t index : order)
-    text += fmt::format("{} {}\n", index == chosen ? '*' : ' ', arm_line(outcome.arms[index]));
+std::string summary_text(const Preflight& preflight, const Outcome& outcome) {
+  const Candidate& pick = outcome.chosen();
+  const Rates rates = pick.rates();
+  const Decision& decision = outcome.decision;
+  std::string text = aio_block(pick.arm).dump() + "\n";
+  text +=
+      fmt::format("{}: {}, {} in flight{}\n", decision.keeps_default ? "keep the default" : "use",
+                  to_string(pick.arm), format_bytes(pick.arm.in_flight()),
+                  decision.keeps_default ? "; nothing was found that is clearly better" : "");
+  text += fmt::format("rates      read {}, write {}; both at once: duplex factor {:.2f}\n",
+                      format_rate(rates.read),
+                      rates.write > 0 ? format_rate(rates.write) : "not measured", outcome.duplex);
+  const Interval& ratio = decision.intervals[decision.chosen];
+  if (!decision.keeps_default)
+    text += fmt::format(
+        "gain       {} for a training step's bytes against the default (95 %: {} "
+        "to {})\n",
+        percent(ratio.middle), percent(ratio.low), percent(ratio.high));
+  if (decision.best != decision.chosen) {
+    const Interval& top = decision.intervals[decision.best];
+    text += fmt::format("fastest    {} was {} faster: within {:.0f} %, and dearer\n",
+                        to_string(outcome.best().arm), percent(top.middle / ratio.middle),
+                        100 * tolerance);
+  }
+  text += fmt::format(
+      "noise      {:.1f} % (CV), {:.1f} % (MAD), drift {:+.1f} %{}\n",
+      100 * outcome.noise.variation, 100 * outcome.noise.deviation, 100 * outcome.noise.drift,
+      decision.noisy
+          ? fmt::format("; NOISY: differences below {:.0f} % mean nothing", 100 * decision.claimed)
+          : "");
+  for (const Versus& versus : outcome.fio.modes)
+    text += fmt::format(
+        "vs fio     {:<6}{:.2f}x ({:.2f} to {:.2f}): {} against {}; cpu {:.3f} against {:.3f} "
+        "s/GiB\n",
+        versus.mode, versus.ratio.middle, versus.ratio.low, versus.ratio.high,
+        format_rate(median(versus.ours)), format_rate(median(versus.fio)), median(versus.ours_cpu),
+        median(versus.fio_cpu));
+  if (!outcome.fio.skipped.empty()) text += "vs fio     " + outcome.fio.skipped + "\n";
+  if (!outcome.fio.pages.empty())
+    text += fmt::format("buffers    ours: {}; fio's: {}\n", to_string(preflight.pages),
+                        outcome.fio.pages);
+  for (const PathRates& path : outcome.paths)
+    text += fmt::format("path       {}: read {}, write {}\n", path.path,
+                        format_rate(path.rates.read), format_rate(path.rates.write));
+  if (outcome.cliff)
+    text += fmt::format("writing    fell from {} to {} after {} of the first pass: a cache ended\n",
+                        format_rate(outcome.preparation.front()),
+                        format_rate(outcome.preparation.back()),
+                        format_bytes(*outcome.cliff * preflight.largest_in_flight));
+  if (outcome.device_share)
+    text += fmt::format("proof      the device moved {:.0f} % of the bytes asked for\n",
+                        100 * *outcome.device_share);
+  text +=
+      fmt::format("effort     {}, {} measurements, {} written\n", format_seconds(outcome.seconds),
+                  outcome.rows.size(), format_bytes(outcome.written));
+  for (const std::string& note : outcome.notes) text += "note       " + note + "\n";
   return text;
 }
 
-Json report_json(const Options& options, const Preflight& preflight, const Outcome& outcome,
-                 std::size_t chosen, std::size_t best) {
-  Json arms = Json::array();
-  for (const Measured& measured : outcome.arms) arms.push_back(arm_json(measured));
-  Json report = aio_block(outcome.arms[chosen].arm);
-  report["chosen"] = arm_json(outcome.arms[chosen]);
-  report["best"] = arm_json(outcome.arms[best]);
-  report["pages"] = to_string(outcome.pages);
-  report["rounds"] = outcome.rounds;
-  report["bytes_written"] = outcome.written;
-  report["prepare_bytes_per_second"] = outcome.prepare_rate;
-  report["write_budget_spent"] = outcome.write_budget_spent;
-  report["seconds_asked"] = options.seconds;
-  report["preflight"] = preflight_json(preflight);
-  report["arms"] = arms;
-  return report;
+Json report_json(const Options& options, const Preflight& preflight, const Outcome& outcome) {
+  Json arms = Json::array(), finalists = Json::array(), paths = Json::array();
+  for (const Candidate& candidate : outcome.halving.all) arms.push_back(candidate_json(candidate));
+  for (std::size_t i = 0; i < outcome.rounds.size(); ++i) {
+    finalists.push_back(candidate_json(outcome.rounds[i]));
+    finalists.back()["ratio_95"] = interval_json(outcome.decision.intervals[i]);
+  }
+  for (const PathRates& path : outcome.paths)
+    paths.push_back({{"path", path.path},
+                     {"read_bytes_per_second", path.rates.read},
+                     {"write_bytes_per_second", path.rates.write}});
+  const Candidate& pick = outcome.chosen();
+  const Rates rates = pick.rates();
+  return {{"aio", aio_block(pick.arm)["aio"]},
+          {"engine", to_string(pick.arm.engine)},
+          {"keep_default", outcome.decision.keeps_default},
+          {"noisy", outcome.decision.noisy},
+          {"profile",
+           {{"read_bytes_per_second", rates.read},
+            {"write_bytes_per_second", rates.write},
+            {"duplex", outcome.duplex}}},
+          {"noise",
+           {{"trials", outcome.noise.trials},
+            {"cv", outcome.noise.variation},
+            {"mad", outcome.noise.deviation},
+            {"drift", outcome.noise.drift},
+            {"differences_below_mean_nothing", outcome.decision.claimed}}},
+          {"fio", fio_json(outcome.fio)},
+          {"finalists", finalists},
+          {"arms", arms},
+          {"paths", paths},
+          {"preparation_bytes_per_second", outcome.preparation},
+          {"device_share", outcome.device_share ? Json(*outcome.device_share) : Json(nullptr)},
+          {"bytes_written", outcome.written},
+          {"seconds", outcome.seconds},
+          {"pages", to_string(preflight.pages)},
+          {"notes", outcome.notes},
+          {"options",
+           {{"max_write_gib", options.max_write_gib},
+            {"time", options.seconds},
+            {"engine", to_string(options.engine)}}},
+          {"preflight", preflight_json(preflight)}};
 }
 
 std::string trials_csv(const Outcome& outcome) {
-  std::string text = "round,path,engine,block_size,queue_depth,direction,bytes,seconds\n";
-  for (const Row& row : outcome.rows) {
-    std::string quoted = "\"";
-    for (const char c : row.path) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-    text += fmt::format("{},{}\",{},{},{},{},{},{:.9f}\n", row.round, quoted,
-                        to_string(row.arm.engine), row.arm.block, row.arm.depth,
-                        row.direction == aio::Direction::read ? "read" : "write", row.bytes,
-                        row.seconds);
-  }
+  std::string text =
+      "phase,engine,block_size,queue_depth,intra_op_parallelism,single_submit,overlap_events,"
+      "read_share,read_bytes,write_bytes,seconds,cpu_seconds\n";
+  for (const Row& row : outcome.rows)
+    text += fmt::format("{},{},{},{},{},{},{},{:.4f},{},{},{:.6f},{:.6f}\n", row.phase,
+                        to_string(row.arm.engine), row.arm.block, row.arm.depth, row.arm.threads,
+                        row.arm.single_submit, row.arm.overlap_events, row.read_share,
+                        row.trial.read_bytes, row.trial.write_bytes, row.trial.seconds,
+                        row.trial.cpu_seconds);
   return text;
 }
 
-Result<void> write_files(const std::string& directory, const Json& report, const Outcome& outcome,
-                         std::size_t chosen) {
+Result<void> write_files(const std::string& directory, const Json& report,
+                         const Preflight& preflight, const Outcome& outcome) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error)
-    return fail(Error(Errc::io, "make the output directory")
+    return fail(Error(Errc::io, "create a directory")
                     .on(directory)
-                    .because_errno(error.value())
-                    .remedy("choose another directory with --out"));
-  FATHOM_CHECK(
-      write_file(directory + "/aio.json", aio_block(outcome.arms[chosen].arm).dump(2) + "\n"));
+                    .because(error.message())
+                    .remedy("choose a directory you may write to with --out"));
+  FATHOM_CHECK(write_file(directory + "/aio.json", aio_block(outcome.chosen().arm).dump(2) + "\n"));
   FATHOM_CHECK(write_file(directory + "/report.json", report.dump(2) + "\n"));
-  return write_file(directory + "/trials.csv", trials_csv(outcome));
+  FATHOM_CHECK(write_file(directory + "/trials.csv", trials_csv(outcome)));
+  return write_file(directory + "/report.svg", report_svg(preflight, outcome));
 }
 
 }  // namespace fathom::aio_bench

@@ -2,183 +2,186 @@
 #include "tuner.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <functional>
-#include <random>
+#include <utility>
 
 #include <fmt/format.h>
-#include <sys/statvfs.h>
 
-#include "aio/memory_limits.hpp"
-#include "aio/rates.hpp"
-#include "aio/text_file.hpp"
 #include "base/clock.hpp"
-#include "base/log.hpp"
 #include "base/units.hpp"
 
 namespace fathom::aio_bench {
 namespace {
 
-constexpr std::uint64_t prepare_block = 4 * MiB;
+constexpr std::size_t noise_trials = 10, paired_rounds = 10, fio_pairs = 10, duplex_trials = 4;
+// Shares of the time that the searching phases may use; the rest is fio's and the preparation's.
+constexpr double search_share = 0.30, decide_share = 0.18, fio_share = 0.35;
 
-struct Place {
-  const PathFacts* facts;
-  aio::File file;
+// One look at an arm: a stretch of reads and one of writes, as the predicted time of a step.
+class Looks {
+ public:
+  Looks(Bed& bed, double seconds, std::uint64_t write_bytes)
+      : bed_(bed), seconds_(seconds), write_bytes_(write_bytes) {}
+
+  void set_seconds(double seconds) { seconds_ = seconds; }
+  void set_duplex(double duplex) { duplex_ = duplex; }
+  double seconds() const { return seconds_; }
+  bool budget_spent() const { return spent_; }
+
+  Result<Sample> operator()(const Arm& arm) {
+    FATHOM_ASSIGN(const aio::Trial read, bed_.run(arm, {.read_share = 1, .seconds = seconds_}));
+    Sample sample{.rates = {.read = read.rate()}, .cpu_per_gib = read.cpu_per_gib()};
+    const std::uint64_t bytes = std::max(write_bytes_, arm.in_flight());
+    if (bytes <= bed_.write_left()) {
+      FATHOM_ASSIGN(const aio::Trial write,
+                    bed_.run(arm, {.read_share = 0, .seconds = seconds_, .bytes = bytes}));
+      sample.rates.write = write.rate();
+      sample.cpu_per_gib = (read.cpu_per_gib() + write.cpu_per_gib()) / 2;
+    } else {
+      spent_ = true;  // reads alone decide from here on
+    }
+    sample.seconds = step_seconds(sample.rates, Mix{}, duplex_);
+    return sample;
+  }
+
+ private:
+  Bed& bed_;
+  double seconds_;
+  const std::uint64_t write_bytes_;
+  double duplex_ = 0;
+  bool spent_ = false;
 };
 
-std::uint64_t gib(double count) { return static_cast<std::uint64_t>(count * 1024) * MiB; }
-
-Result<PathFacts> look_at(const std::string& path, const Options& options) {
-  struct statvfs info{};
-  if (::statvfs(path.c_str(), &info) != 0)
-    return fail(Error(errno == ENOENT ? Errc::not_found : Errc::bad_config, "look at a path")
-                    .on(path)
-                    .because_errno(errno)
-                    .remedy("name a directory that exists with --path"));
-  PathFacts facts;
-  facts.path = path;
-  facts.chain = aio::device_under(path);
-  facts.engines = aio::probe_engines(path);
-  facts.free_bytes = std::uint64_t{info.f_bavail} * info.f_frsize;
-  facts.file_bytes = round_down(gib(options.size_gib), most_in_flight);
-  if (facts.file_bytes > facts.free_bytes)
-    return fail(Error(Errc::no_space, "plan the scratch file")
-                    .on(path)
-                    .because(fmt::format("need {}, have {} on {}", format_bytes(facts.file_bytes),
-                                         format_bytes(facts.free_bytes), path))
-                    .remedy("lower --size"));
-  return facts;
+Result<Noise> measure_noise(const Arm& arm, Looks& looks, std::vector<Rates>& alone) {
+  std::vector<double> values;
+  for (std::size_t i = 0; i < noise_trials; ++i) {
+    FATHOM_ASSIGN(const Sample sample, looks(arm));
+    values.push_back(sample.seconds);
+    alone.push_back(sample.rates);
+  }
+  return assess(values);
 }
 
-// One trial of an arm on one path. A queue of its own: nothing is shared with the trial before.
-Result<aio::Trial> trial_of(const Arm& arm, const Place& place, const aio::Arena& arena,
-                            aio::Direction direction, double seconds, std::uint64_t most_bytes,
-                            const std::function<bool()>& stop) {
-  FATHOM_ASSIGN(auto backend, aio::make_backend(arm.engine, arm.depth));
-  auto queue =
-      aio::Queue::over(std::move(backend),
-                       {.engine = arm.engine, .block_size = arm.block, .queue_depth = arm.depth});
-  // The arena holds at least as many blocks as the depth, so the queue never waits for requests.
-  return aio::run_trial(*queue, place.file, arena, direction, arm.block, seconds, most_bytes, stop);
+Rates middle(const std::vector<Rates>& rates) {
+  std::vector<double> read, write;
+  for (const Rates& one : rates) {
+    read.push_back(one.read);
+    write.push_back(one.write);
+  }
+  return {median(std::move(read)), median(std::move(write))};
+}
+
+Result<double> measure_duplex(Bed& bed, const Arm& arm, const Rates& alone, double seconds) {
+  bed.set_phase("duplex");
+  std::vector<double> factors;
+  for (std::size_t i = 0; i < duplex_trials; ++i) {
+    auto together = bed.run(arm, {.read_share = Mix{}.read_share(), .seconds = 2 * seconds});
+    if (!together && together.error().code() == Errc::no_space) break;
+    if (!together) return fail(std::move(together).error());
+    const double elapsed = together->seconds;
+    if (elapsed <= 0) continue;
+    factors.push_back(duplex_factor(alone, {static_cast<double>(together->read_bytes) / elapsed,
+                                            static_cast<double>(together->write_bytes) / elapsed}));
+  }
+  return std::clamp(median(std::move(factors)), 0.0, 1.0);
+}
+
+// The looks that halving and pairing will take, for sharing out time and writes.
+std::size_t expected_looks(std::size_t grid) {
+  std::size_t looks = grid * 7 / 6, alive = grid;
+  for (std::size_t round = 1; alive > 5; ++round) {
+    alive = std::max<std::size_t>(5, (alive + 1) / 2 + (round == 2 ? 9 : 0));
+    looks += (round <= 2 ? 2 : 3) * (alive * 7 / 6 + 1);
+    if (round > 12) break;
+  }
+  return looks;
 }
 
 }  // namespace
 
-Result<Preflight> look(const Options& options) {
-  Preflight preflight;
-  for (const std::string& path : options.paths) {
-    FATHOM_ASSIGN(PathFacts facts, look_at(path, options));
-    preflight.paths.push_back(std::move(facts));
-  }
-  for (const aio::Engine engine :
-       {aio::Engine::io_uring, aio::Engine::libaio, aio::Engine::posix}) {
-    if (options.engine != aio::Engine::automatic && options.engine != engine) continue;
-    bool works = true;
-    for (const PathFacts& facts : preflight.paths) {
-      const auto probe = std::ranges::find(facts.engines, engine, &aio::EngineProbe::engine);
-      if (probe->works) continue;
-      works = false;
-      if (options.engine == engine)
-        return fail(Error(Errc::unsupported, "use the engine that was asked for")
-                        .on(fmt::format("{} on {}", to_string(engine), facts.path))
-                        .because(probe->reason)
-                        .remedy("use --engine auto"));
-    }
-    if (works) preflight.engines.push_back(engine);
-  }
-  preflight.arms = make_grid(preflight.engines, [&](std::uint64_t block, unsigned depth) {
-    for (const PathFacts& facts : preflight.paths)
-      depth = std::min(depth, aio::in_flight_limit(facts.chain, block, depth));
-    return depth;
-  });
-  const auto setting = aio::read_text("/sys/kernel/mm/transparent_hugepage/enabled");
-  const auto pool = aio::read_integer("/proc/sys/vm/nr_hugepages");
-  preflight.huge_pages =
-      fmt::format("transparent: {}, hugetlb pool: {} pages",
-                  setting ? aio::active_choice(*setting) : "unknown", pool.value_or(0));
-  preflight.memory = aio::memory_limit().reason;
-  return preflight;
-}
-
 Result<Outcome> tune(const Options& options, const Preflight& preflight,
-                     const std::atomic<bool>& stop) {
-  const auto stopped = [&stop] { return stop.load(); };
-  const std::uint64_t write_budget = gib(options.max_write_gib);
-  std::uint64_t preparation = 0;
-  for (const PathFacts& facts : preflight.paths) preparation += facts.file_bytes;
-  if (preparation > write_budget)
-    return fail(Error(Errc::bad_config, "prepare the scratch files")
-                    .because(fmt::format("they take {}, --max-write-gib allows {}",
-                                         format_bytes(preparation), format_bytes(write_budget)))
-                    .remedy("raise --max-write-gib or lower --size"));
-
-  Outcome outcome;
-  FATHOM_ASSIGN(const aio::Arena arena, aio::Arena::allocate(most_in_flight));
-  outcome.pages = arena.page_kind();
-  std::vector<Place> places;
-  double prepare_seconds = 0;
-  for (const PathFacts& facts : preflight.paths) {
-    FATHOM_ASSIGN(aio::File file, aio::File::create_scratch(facts.path, facts.file_bytes));
-    places.push_back({&facts, std::move(file)});
-    FATHOM_ASSIGN(auto backend, aio::make_backend(preflight.engines.front(), 16));
-    auto queue =
-        aio::Queue::over(std::move(backend), {.block_size = prepare_block, .queue_depth = 16});
-    log::info("preparing {} in {}", format_bytes(facts.file_bytes), facts.path);
-    FATHOM_ASSIGN(const aio::Trial first,
-                  aio::prepare_file(*queue, places.back().file, arena, prepare_block, stopped));
-    outcome.written += first.bytes;
-    prepare_seconds += first.seconds;
-  }
-  if (prepare_seconds > 0)
-    outcome.prepare_rate = static_cast<double>(outcome.written) / prepare_seconds;
-
-  for (const Arm& arm : preflight.arms) outcome.arms.push_back({arm, {}, {}});
-  // The time goes to at least three rounds when it suffices for trials of 50 ms.
+                     const std::atomic<bool>& stop,
+                     const std::function<void(const std::string&)>& say) {
   const double start = now_seconds();
-  const double trials = static_cast<double>(preflight.arms.size() * preflight.paths.size()) * 2 * 3;
-  const double each = std::clamp(options.seconds / trials, 0.05, 0.5);
-  std::vector<std::size_t> order(outcome.arms.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::mt19937 random(1);
-  const auto time_left = [&] { return now_seconds() - start < options.seconds; };
-  // The first round is always completed: an arm that was never tried cannot be judged.
-  while (!stopped() && (outcome.rounds == 0 || time_left())) {
-    std::ranges::shuffle(order, random);
-    for (const std::size_t index : order) {
-      if (stopped() || (outcome.rounds > 0 && !time_left())) break;
-      const Arm& arm = outcome.arms[index].arm;
-      for (const aio::Direction direction : {aio::Direction::read, aio::Direction::write}) {
-        double total = 0;
-        bool complete = true;
-        for (const Place& place : places) {
-          std::uint64_t most = ~std::uint64_t{0};
-          if (direction == aio::Direction::write) {
-            // What is left is shared by the arms, so that early ones cannot use it up.
-            most = (write_budget - preparation) / (outcome.arms.size() * places.size() * 3);
-            most = std::max(most, arm.in_flight());
-            if (outcome.written + most > write_budget) {
-              outcome.write_budget_spent = true;
-              complete = false;
-              break;
-            }
-          }
-          FATHOM_ASSIGN(const aio::Trial trial,
-                        trial_of(arm, place, arena, direction, each, most, stopped));
-          if (direction == aio::Direction::write) outcome.written += trial.bytes;
-          outcome.rows.push_back(
-              {outcome.rounds + 1, place.facts->path, arm, direction, trial.bytes, trial.seconds});
-          total += trial.rate();
-        }
-        if (stopped() || !complete) continue;
-        (direction == aio::Direction::read ? outcome.arms[index].read : outcome.arms[index].write)
-            .push_back(total);
-      }
-    }
-    ++outcome.rounds;
+  Outcome outcome;
+  FATHOM_ASSIGN(const auto bed, Bed::create(preflight, stop));
+  say(fmt::format("preparing {}", format_bytes(preflight.preparation)));
+  FATHOM_ASSIGN(outcome.preparation, bed->prepare(preflight.control));
+  outcome.cliff = find_cliff(outcome.preparation);
+
+  const std::size_t searching = expected_looks(preflight.grid.size());
+  const std::size_t deciding = 6 * paired_rounds;
+  const auto share = [&](double part, std::size_t looks) {
+    return std::clamp(part * options.seconds / (2 * static_cast<double>(looks)), 0.008, 0.5);
+  };
+  // A third of the writes is fio's and the duplex factor's.
+  const std::uint64_t for_looks = bed->write_left() / 3 * 2;
+  Looks looks(*bed, share(search_share, searching),
+              round_up(for_looks / (searching + deciding + 2 * noise_trials), MiB));
+
+  say("noise floor");
+  bed->set_phase("noise");
+  std::vector<Rates> alone;
+  FATHOM_ASSIGN(outcome.noise, measure_noise(preflight.control, looks, alone));
+  if (outcome.noise.noisy()) {
+    looks.set_seconds(2 * looks.seconds());
+    FATHOM_ASSIGN(outcome.noise, measure_noise(preflight.control, looks, alone));
+    outcome.notes.push_back(
+        "the first trials varied by more than 10 %: all trials were made twice "
+        "as long");
   }
-  if (stopped())
-    return fail(
-        Error(Errc::interrupted, "time the arms").because("interrupted; nothing is left behind"));
+  say("duplex factor");
+  FATHOM_ASSIGN(outcome.duplex,
+                measure_duplex(*bed, preflight.control, middle(alone), looks.seconds()));
+  looks.set_duplex(outcome.duplex);
+
+  say(fmt::format("searching {} settings", preflight.grid.size()));
+  bed->set_phase("search");
+  const Measure measure = [&looks](const Arm& arm) { return looks(arm); };
+  const double search_end = now_seconds() + 1.3 * search_share * options.seconds;
+  FATHOM_ASSIGN(outcome.halving,
+                halve(preflight.grid, preflight.control, preflight.engines, measure,
+                      {.out_of_time = [&] { return now_seconds() > search_end; }}));
+  std::vector<Arm> finalists;
+  for (const std::size_t i : outcome.halving.finalists)
+    finalists.push_back(outcome.halving.all[i].arm);
+
+  say(fmt::format("comparing the best {} with the default", finalists.size()));
+  bed->set_phase("decide");
+  looks.set_seconds(std::max(looks.seconds(), share(decide_share, deciding)));
+  FATHOM_ASSIGN(outcome.rounds, pair_up(finalists, preflight.control, measure, paired_rounds, 2));
+  outcome.decision = decide(outcome.rounds, outcome.noise, 3);
+  if (looks.budget_spent())
+    outcome.notes.push_back("--max-write-gib was used up: the last comparisons are of reads alone");
+
+  const Arm& arm = outcome.chosen().arm;
+  if (preflight.paths.size() > 1) {
+    bed->set_phase("paths");
+    for (std::size_t i = 0; i < preflight.paths.size(); ++i) {
+      std::vector<Rates> rates;
+      for (int trial = 0; trial < 3; ++trial) {
+        const Ask ask{
+            .read_share = 1, .seconds = looks.seconds(), .only_path = static_cast<int>(i)};
+        FATHOM_ASSIGN(const aio::Trial read, bed->run(arm, ask));
+        rates.push_back({.read = read.rate()});
+        Ask write = ask;
+        write.read_share = 0;
+        if (arm.in_flight() * 4 > bed->write_left()) continue;
+        write.bytes = std::max(arm.in_flight(), bed->write_left() / 20);
+        FATHOM_ASSIGN(const aio::Trial written, bed->run(arm, write));
+        rates.back().write = written.rate();
+      }
+      outcome.paths.push_back({preflight.paths[i].path, middle(rates)});
+    }
+  }
+  FATHOM_ASSIGN(
+      outcome.fio,
+      compare_with_fio(
+          *bed, arm, fio_pairs,
+          std::clamp(fio_share * options.seconds / (6.0 * fio_pairs) - 0.15, 0.02, 1.0), say));
+  outcome.rows = bed->rows();
+  outcome.written = bed->written();
+  outcome.device_share = bed->device_share();
+  outcome.seconds = now_seconds() - start;
   return outcome;
 }
 

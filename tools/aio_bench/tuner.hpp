@@ -1,70 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tuner: looks at the paths (preflight), then times the arms on them.
+// Tuner: the phases of a run, one after the other.
 //
-// Purpose      Every round visits every arm in a new random order, so that drift of the machine
-// hits
-//              all arms alike. Each path gets one nameless scratch file that is written once.
+// Purpose      Prepare, noise floor, duplex factor, halving, paired rounds, fio; each with its share
+//              of the time and of the write budget.
 // Threads      Blocking; `stop` may be set from a signal handler.
+// Units        Bytes, bytes per second, seconds.
+//
+//   FATHOM_ASSIGN(const Outcome outcome, tune(options, preflight, stop, say));
+//   outcome.rounds[outcome.decision.chosen].arm
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "aio/arena.hpp"
-#include "aio/device.hpp"
-#include "aio/engines.hpp"
-#include "base/result.hpp"
-#include "select.hpp"
+#include "bed.hpp"
+#include "fio.hpp"
+#include "preflight.hpp"
+#include "search.hpp"
 
 namespace fathom::aio_bench {
 
-struct Options {
-  std::vector<std::string> paths;
-  double size_gib = 4;
-  double max_write_gib = 32;
-  double seconds = 60;
-  aio::Engine engine = aio::Engine::automatic;
-};
-
-struct PathFacts {
+struct PathRates {
   std::string path;
-  aio::DeviceChain chain;
-  std::vector<aio::EngineProbe> engines;
-  std::uint64_t free_bytes = 0, file_bytes = 0;
-};
-
-struct Preflight {
-  std::vector<PathFacts> paths;
-  std::vector<aio::Engine> engines;  // asked for and working on every path
-  std::vector<Arm> arms;
-  std::string huge_pages, memory;  // for people
-};
-
-struct Row {  // of trials.csv
-  unsigned round = 0;
-  std::string path;
-  Arm arm;
-  aio::Direction direction = aio::Direction::read;
-  std::uint64_t bytes = 0;
-  double seconds = 0;
+  Rates rates;  // alone, with the chosen settings
 };
 
 struct Outcome {
-  std::vector<Measured> arms;  // rates of all paths together
+  std::vector<double> preparation;   // bytes per second of each stretch of the first writing
+  std::optional<std::size_t> cliff;  // the stretch from which on writing was slower for good
+  Noise noise;                       // of the predicted step time with the default
+  double duplex = 0;                 // 0 … 1
+  Halving halving;
+  std::vector<Candidate> rounds;  // finalists and, last, the default
+  Decision decision;
+  std::vector<PathRates> paths;
+  Comparison fio;
   std::vector<Row> rows;
-  aio::PageKind pages = aio::PageKind::small;
-  double prepare_rate = 0;  // bytes per second of the first writing, over all paths
   std::uint64_t written = 0;
-  unsigned rounds = 0;
-  bool write_budget_spent = false;
+  double seconds = 0;
+  std::optional<double> device_share;
+  std::vector<std::string> notes;
+
+  const Candidate& chosen() const { return rounds[decision.chosen]; }
+  const Candidate& best() const { return rounds[decision.best]; }
+  const Candidate& control() const { return rounds.back(); }
 };
 
-// Errors: a path that is missing or full, an engine that was forced and does not work.
-Result<Preflight> look(const Options& options);
-
+// `say` hears what is being done, a short line at a time. Errors: those of the bed; interrupted.
 Result<Outcome> tune(const Options& options, const Preflight& preflight,
-                     const std::atomic<bool>& stop);
+                     const std::atomic<bool>& stop,
+                     const std::function<void(const std::string&)>& say);
 
 }  // namespace fathom::aio_bench
