@@ -79,8 +79,9 @@ class Cache {
   }
   ~Cache() {
     if (!changed_ || path_.empty()) return;
-    if (make_directories(fs::path(path_).parent_path().string()))
-      (void)write_text_file(path_, values_.dump(1));
+    if (!make_directories(fs::path(path_).parent_path().string())) return;
+    // A cache that can't be written is measured anew next time.
+    [[maybe_unused]] const auto written = write_text_file(path_, values_.dump(1));
   }
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;

@@ -100,7 +100,8 @@ Result<int> run(Flags& flags) {
   std::string before = flags.prompt;
   if (stream)
     sink = [&before](std::size_t, const std::string& text) {
-      (void)print_text(std::exchange(before, {}) + text);
+      // A closed stdout is found out when the last line is printed.
+      [[maybe_unused]] const auto printed = print_text(std::exchange(before, {}) + text);
     };
   FATHOM_ASSIGN(const std::vector<engine::Generation> results, engine::generate(options, sink));
   if (stream) FATHOM_CHECK(print_text("\n"));
