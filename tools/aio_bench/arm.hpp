@@ -58,7 +58,7 @@ struct GridLimits {
   std::uint64_t most_in_flight = std::uint64_t{64} << 20;  // bytes
   std::uint64_t file_bytes = ~std::uint64_t{0};            // blocks must divide what is used of it
   // The operations of a block size that the device takes.
-  std::function<unsigned(std::uint64_t block, unsigned wanted)> operations;
+  std::function<unsigned(std::uint64_t block, unsigned wanted)> operations = {};
 };
 
 // Blocks of 128 KiB to 16 MiB, depths of 1 to 256, 1 to 8 threads, without what the limits forbid.

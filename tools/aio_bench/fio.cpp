@@ -135,13 +135,21 @@ Result<Comparison> compare_with_fio(Bed& bed, const Arm& arm, std::size_t pairs,
   for (const Mode& mode : {Mode{"read", "read", 1}, Mode{"write", "write", 0},
                            Mode{"mixed", "rw", mix.read_share()}}) {
     progress(std::string("against fio: ") + mode.name);
+    const double writes = 1 - mode.read_share;
+    const auto too_little = [&](std::size_t pair) {
+      comparison.cut_short =
+          fmt::format("--max-write-gib allowed {} pairs of {} in {}", pair, pairs, mode.name);
+    };
+    if (writes > 0 && 8 * arm.in_flight() > bed.write_left()) {
+      too_little(0);
+      continue;
+    }
     Versus versus;
     versus.mode = mode.name;
     // The bytes of a trial follow from a first one of ours, which counts for nothing else.
     FATHOM_ASSIGN(
         const aio::Trial probe,
         bed.run(arm, {.read_share = mode.read_share, .seconds = seconds / 3, .only_path = 0}));
-    const double writes = 1 - mode.read_share;
     auto bytes = static_cast<std::uint64_t>(probe.rate() * seconds);
     if (writes > 0)
       bytes =

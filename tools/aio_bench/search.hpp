@@ -29,7 +29,7 @@ namespace fathom::aio_bench {
 // One measurement of an arm: both directions.
 struct Sample {
   double seconds = 0;  // of a predicted step
-  Rates rates;
+  Rates rates = {};
   double cpu_per_gib = 0;
 };
 using Measure = std::function<Result<Sample>(const Arm&)>;

@@ -68,14 +68,19 @@ Noise assess(std::span<const double> values) {
 
 std::optional<std::size_t> find_cliff(std::span<const double> rates) {
   constexpr std::size_t least = 4;  // of each side, or one slow stretch would pass for a cliff
+  // The two levels that fit best, by absolute distance.
   std::optional<std::size_t> found;
-  double deepest = 0.7;
+  double closest = 0;
   for (std::size_t at = least; at + least <= rates.size(); ++at) {
-    const double before = median({rates.begin(), rates.begin() + static_cast<std::ptrdiff_t>(at)});
-    const double after = median({rates.begin() + static_cast<std::ptrdiff_t>(at), rates.end()});
-    if (before <= 0 || after / before >= deepest) continue;
-    deepest = after / before;
+    const auto before = rates.first(at), after = rates.subspan(at);
+    const double high = median({before.begin(), before.end()});
+    const double low = median({after.begin(), after.end()});
+    double distance = 0;
+    for (const double rate : before) distance += std::abs(rate - high);
+    for (const double rate : after) distance += std::abs(rate - low);
+    if (high <= 0 || low / high >= 0.7 || (found && distance >= closest)) continue;
     found = at;
+    closest = distance;
   }
   return found;
 }

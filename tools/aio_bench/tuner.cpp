@@ -14,13 +14,14 @@ namespace {
 
 constexpr std::size_t noise_trials = 10, paired_rounds = 10, fio_pairs = 10, duplex_trials = 4;
 // Shares of the time that the searching phases may use; the rest is fio's and the preparation's.
-constexpr double search_share = 0.30, decide_share = 0.18, fio_share = 0.35;
+constexpr double search_share = 0.30, decide_share = 0.18, fio_share = 0.45;
 
 // One look at an arm: a stretch of reads and one of writes, as the predicted time of a step.
 class Looks {
  public:
-  Looks(Bed& bed, double seconds, std::uint64_t write_bytes)
-      : bed_(bed), seconds_(seconds), write_bytes_(write_bytes) {}
+  // `reserve` of the write budget is left to others.
+  Looks(Bed& bed, double seconds, std::uint64_t write_bytes, std::uint64_t reserve)
+      : bed_(bed), seconds_(seconds), write_bytes_(write_bytes), reserve_(reserve) {}
 
   void set_seconds(double seconds) { seconds_ = seconds; }
   void set_duplex(double duplex) { duplex_ = duplex; }
@@ -31,7 +32,7 @@ class Looks {
     FATHOM_ASSIGN(const aio::Trial read, bed_.run(arm, {.read_share = 1, .seconds = seconds_}));
     Sample sample{.rates = {.read = read.rate()}, .cpu_per_gib = read.cpu_per_gib()};
     const std::uint64_t bytes = std::max(write_bytes_, arm.in_flight());
-    if (bytes <= bed_.write_left()) {
+    if (bytes + reserve_ <= bed_.write_left()) {
       FATHOM_ASSIGN(const aio::Trial write,
                     bed_.run(arm, {.read_share = 0, .seconds = seconds_, .bytes = bytes}));
       sample.rates.write = write.rate();
@@ -46,7 +47,7 @@ class Looks {
  private:
   Bed& bed_;
   double seconds_;
-  const std::uint64_t write_bytes_;
+  const std::uint64_t write_bytes_, reserve_;
   double duplex_ = 0;
   bool spent_ = false;
 };
@@ -114,9 +115,9 @@ Result<Outcome> tune(const Options& options, const Preflight& preflight,
     return std::clamp(part * options.seconds / (2 * static_cast<double>(looks)), 0.008, 0.5);
   };
   // A third of the writes is fio's and the duplex factor's.
-  const std::uint64_t for_looks = bed->write_left() / 3 * 2;
+  const std::uint64_t reserve = bed->write_left() / 3, for_looks = bed->write_left() - reserve;
   Looks looks(*bed, share(search_share, searching),
-              round_up(for_looks / (searching + deciding + 2 * noise_trials), MiB));
+              round_up(for_looks / (searching + deciding + 2 * noise_trials), MiB), reserve);
 
   say("noise floor");
   bed->set_phase("noise");

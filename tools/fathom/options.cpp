@@ -14,7 +14,8 @@ namespace {
 
 // A Hugging Face flag in both spellings: --learning-rate and --learning_rate.
 template <class T>
-void add_flag_of(CLI::App& app, const std::string& name, std::optional<T>& target, const char* help) {
+void add_flag_of(CLI::App& app, const std::string& name, std::optional<T>& target,
+                 const char* help) {
   std::string underscored = name;
   for (std::size_t i = 2; i < underscored.size(); ++i)
     if (underscored[i] == '-') underscored[i] = '_';
