@@ -6,8 +6,8 @@
 //              else transparent huge pages (verified in /proc/self/smaps), else 4 KiB pages with a
 //              warning that names the expected loss. Huge pages halve the number of device
 //              requests.
-// Ownership    The memory is unmapped when the Arena and every queue that it is attached to are gone:
-//              as long as an engine has the pages registered, no other memory can take their
+// Ownership    The memory is unmapped when the Arena and every queue that it is attached to are
+//              gone: as long as an engine has the pages registered, no other memory can take their
 //              addresses. Nothing cut from it may be in use by the kernel when the Arena goes.
 // Threads      Immutable after allocate(); distinct slices may be used by distinct threads.
 // Units        Bytes.

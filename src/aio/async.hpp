@@ -12,9 +12,11 @@
 //              not return early.
 // Cancellation Handlers with a cancellation slot (Boost 1.77 and newer) are cancelled by it. With
 //              any Boost, Queue::cancel takes the ticket that Queue::submit returns. A request that
-//              is cancelled completes with Errc::cancelled when the device has let go of its buffer.
+//              is cancelled completes with Errc::cancelled when the device has let go of its
+//              buffer.
 // Ownership    The queue must outlive the operation or be destroyed normally: destruction completes
-//              every operation. The buffer and the File are the kernel's until the handler is posted.
+//              every operation. The buffer and the File are the kernel's until the handler is
+//              posted.
 // Threads      May be called from any thread. A cancellation signal is emitted on the handler's
 //              executor, as Asio asks for.
 // Units        Bytes, seconds; as in queue.hpp.

@@ -6,17 +6,18 @@
 //              (O_DIRECT) the odd head and tail of a request, and all of it where its buffer does
 //              not lie like its offset, go through an aligned block of the queue's; the rest goes
 //              straight. On a buffered file everything goes straight.
-//                read      the blocks around the bytes are read and the bytes copied out; the end of
+//                read      the blocks around the bytes are read and the bytes copied out; the end
+//                of
 //                          the file inside the last block is no error as long as every byte asked
 //                          for is there.
 //                write     whole blocks are copied in and written. A block that is written in part
 //                          (an edge) is read, changed and written back.
 // Contract     Edges are done one at a time per queue, so requests of one queue that share a block
 //              without sharing bytes never undo one another. Odd writes of one file must go through
-//              one queue; nobody else may write to those blocks meanwhile. A block at the end of the
-//              file is padded with zeros, and the file grows to a multiple of io_alignment: a File
-//              that can be written was created by this process, so the padding is its own; who needs
-//              the exact length truncates the file after the last write. Edges are slow (two
+//              one queue; nobody else may write to those blocks meanwhile. A block at the end of
+//              the file is padded with zeros, and the file grows to a multiple of io_alignment: a
+//              File that can be written was created by this process, so the padding is its own; who
+//              needs the exact length truncates the file after the last write. Edges are slow (two
 //              transfers, one at a time): they are for headers and tails.
 // Threads      cut() is pure. A BouncePool belongs to one thread.
 // Units        Bytes.

@@ -2,8 +2,8 @@
 //
 // Completion rules: what the result of one operation means, as a pure function.
 //
-// Purpose      One table for all engines. A result is bytes or -errno; the verdict is done, give the
-//              rest again, try again later, or fail with a reason. Short is not done, 0 is not
+// Purpose      One table for all engines. A result is bytes or -errno; the verdict is done, give
+//              the rest again, try again later, or fail with a reason. Short is not done, 0 is not
 //              success, and nothing is retried without a bound. The one transfer that may end short
 //              is a read of the last block of a file whose end is known (C4): there, every byte
 //              before the end is `enough`.

@@ -186,7 +186,8 @@ std::uint64_t File::next_id() {
   return ++last;
 }
 
-// Keeps at most two strides of written pages in the cache: one under way to the device, one filling.
+// Keeps at most two strides of written pages in the cache: one under way to the device, one
+// filling.
 class File::WriteBehind {
  public:
   explicit WriteBehind(int fd) : fd_(fd) {}

@@ -47,7 +47,8 @@ class File {
   // Offsets, lengths and addresses of a transfer must be multiples of this: what statx says of the
   // file, 4096 where it says nothing, 1 without O_DIRECT.
   std::uint64_t alignment() const { return alignment_; }
-  // RWF_DONTCACHE for every transfer where O_DIRECT is refused and the kernel has it (6.14), else 0.
+  // RWF_DONTCACHE for every transfer where O_DIRECT is refused and the kernel has it (6.14), else
+  // 0.
   int flags() const { return flags_; }
   // To be called for what has been written. Without O_DIRECT and RWF_DONTCACHE it keeps the page
   // cache small: every stride of writes is sent to the device and the one before it dropped. Any

@@ -25,8 +25,8 @@ FileSystem file_system_from_magic(unsigned long magic);
 // To be called on a new, empty file: sets NOCOW on btrfs, where it must come before the first byte.
 void prepare_new_file(int fd);
 
-// Pieces that the file lies in on its device (FIEMAP), absent where the file system cannot tell; and
-// the same for each GiB of its size: some ten are normal, thousands cost bandwidth.
+// Pieces that the file lies in on its device (FIEMAP), absent where the file system cannot tell;
+// and the same for each GiB of its size: some ten are normal, thousands cost bandwidth.
 std::optional<std::uint64_t> extent_count(int fd);
 std::optional<double> extents_per_gib(int fd);
 

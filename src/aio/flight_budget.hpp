@@ -8,8 +8,8 @@
 //                           more may run, because it is bytes in flight over latency that make the
 //                           rate. So small requests, and mixtures, lose nothing to idle depth.
 //                commands   an operation becomes ceil(bytes / largest command) device commands, and
-//                           all of them together use at most half of the device's tags: a submission
-//                           beyond that blocks in the kernel.
+//                           all of them together use at most half of the device's tags: a
+//                           submission beyond that blocks in the kernel.
 //              An operation that fits no budget at all must not exist: largest() bounds the cut.
 // Threads      None of its own.
 // Units        Bytes; device commands.

@@ -10,7 +10,8 @@
 //              A piece that ends its request is joined by whole requests near it in line that go on
 //              where it ends, in the file and in memory, up to a block: one operation then serves
 //              several requests.
-// Ownership    Refers to jobs of the submitter from add() until they are given out whole or removed.
+// Ownership    Refers to jobs of the submitter from add() until they are given out whole or
+//              removed.
 // Threads      None of its own. Pure: no clock, no I/O.
 // Units        Bytes.
 //

@@ -107,8 +107,9 @@ class Queue {
   Ticket submit(const Request& request, Completion completion);
 
   // What has not started completes with Errc::cancelled. Of a request that has partly started no
-  // more is started; it completes, cancelled, when what the device has of it is back. Without effect
-  // on a request that is wholly on the device (it completes with its own result) or has completed.
+  // more is started; it completes, cancelled, when what the device has of it is back. Without
+  // effect on a request that is wholly on the device (it completes with its own result) or has
+  // completed.
   void cancel(Ticket ticket);
 
   // Blocks until every request submitted so far has completed. Not from a completion.

@@ -159,9 +159,8 @@ Result<Trial> prepare_file(Queue& queue, const File& file, const Arena& arena, s
                  });
     queue.drain();
     if (error) return fail(std::move(*error));
-    const Trial stretch{.write_bytes = piece,
-                        .seconds = now_seconds() - start,
-                        .cpu_seconds = cpu_seconds() - cpu};
+    const Trial stretch{
+        .write_bytes = piece, .seconds = now_seconds() - start, .cpu_seconds = cpu_seconds() - cpu};
     trial.seconds += stretch.seconds;
     trial.cpu_seconds += stretch.cpu_seconds;
     trial.write_bytes += piece;
@@ -174,10 +173,9 @@ Result<std::vector<Trial>> run_trials(std::span<const Lane> lanes, const Load& l
   std::list<Stream> streams;
   for (const Lane& lane : lanes) {
     if (!streams.emplace_back(lane, load).possible())
-      return fail(
-          Error(Errc::bad_config, "measure I/O")
-              .on(lane.file->path())
-              .because("the file, the buffers or the byte limit hold less than one block"));
+      return fail(Error(Errc::bad_config, "measure I/O")
+                      .on(lane.file->path())
+                      .because("the file, the buffers or the byte limit hold less than one block"));
   }
   const double cpu = cpu_seconds(), start = now_seconds();
   for (Stream& stream : streams) stream.begin(start);

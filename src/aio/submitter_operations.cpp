@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The life of operations: from the line-up to the backend, through the completion rules, and back to
-// the requests that they serve.
+// The life of operations: from the line-up to the backend, through the completion rules, and back
+// to the requests that they serve.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>

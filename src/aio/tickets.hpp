@@ -2,9 +2,9 @@
 //
 // TicketBook: which requests have finished, by the order of their submission.
 //
-// Purpose      Finds a job by its ticket and knows up to which ticket everything has finished, which
-//              is what drain() waits for. It grows to the widest span of unfinished tickets and
-//              allocates nothing after that.
+// Purpose      Finds a job by its ticket and knows up to which ticket everything has finished,
+//              which is what drain() waits for. It grows to the widest span of unfinished tickets
+//              and allocates nothing after that.
 // Ownership    Refers to jobs of the submitter until they finish.
 // Threads      None of its own: the submitter's lock guards it.
 //

@@ -14,8 +14,8 @@
 namespace fathom::aio {
 namespace {
 
-// The kernel's own limits: bytes of one buffer, and buffers of one ring (16384). The table is filled
-// one entry at a time, so that operations may be in flight meanwhile.
+// The kernel's own limits: bytes of one buffer, and buffers of one ring (16384). The table is
+// filled one entry at a time, so that operations may be in flight meanwhile.
 constexpr std::uint64_t most_piece = 1 * GiB;
 constexpr unsigned most_buffers = 16384;
 constexpr unsigned most_files = 64;

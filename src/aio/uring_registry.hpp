@@ -12,7 +12,8 @@
 // Units        Bytes.
 //
 //   registry.attach(arena);
-//   if (const int index = registry.buffer_index(data, bytes); index >= 0) prep_read_fixed(…, index);
+//   if (const int index = registry.buffer_index(data, bytes); index >= 0) prep_read_fixed(…,
+//   index);
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultHarness: one engine under a FaultyBackend under a queue, and a mixed workload that judges it.
+// FaultHarness: one engine under a FaultyBackend under a queue, and a mixed workload that judges
+// it.
 //
 // Purpose      The engine is set up once and serves any number of runs with other rules, because
 //              closing a libaio context costs tens of milliseconds. Nothing of a run may show in

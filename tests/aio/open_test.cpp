@@ -112,8 +112,8 @@ TEST(Rates, ATrialMovesNoMoreThanItsLimitAndEndsWhenToldTo) {
   EXPECT_EQ(limited->bytes(), 640 * KiB);
   EXPECT_EQ((*queue)->counters().bytes_written, 640 * KiB);
   int asked = 0;
-  const auto stopped = run_trial(
-      lane, {.block = 64 * KiB, .seconds = 1e9, .stop = [&] { return ++asked > 50; }});
+  const auto stopped =
+      run_trial(lane, {.block = 64 * KiB, .seconds = 1e9, .stop = [&] { return ++asked > 50; }});
   ASSERT_TRUE(stopped);
   EXPECT_EQ(stopped->bytes(), 50 * 64 * KiB);
 }

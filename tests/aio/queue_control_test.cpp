@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a caller may ask of a request that is on its way: cancel it, bound its wait, overtake others;
-// and how small requests travel.
+// What a caller may ask of a request that is on its way: cancel it, bound its wait, overtake
+// others; and how small requests travel.
 #include <atomic>
 #include <cerrno>
 #include <chrono>

@@ -2,7 +2,8 @@
 //
 // Child: runs a program by its absolute path and collects what it prints.
 //
-//   FATHOM_ASSIGN(const std::string text, run_program({"/usr/bin/fio", "--version"}, {}, 10, stop));
+//   FATHOM_ASSIGN(const std::string text, run_program({"/usr/bin/fio", "--version"}, {}, 10,
+//   stop));
 #pragma once
 
 #include <atomic>

@@ -4,9 +4,9 @@
 //
 // Purpose      Pairs of trials, ours and fio's in alternating order, on the same file with the same
 //              block size, depth and engine. fio is started by its absolute path with a clean
-//              environment and a time limit, and reads the file through /proc/PID/fd, because it has
-//              no name. It fills its buffers once (--refill_buffers and --scramble_buffers would
-//              measure its random numbers).
+//              environment and a time limit, and reads the file through /proc/PID/fd, because it
+//              has no name. It fills its buffers once (--refill_buffers and --scramble_buffers
+//              would measure its random numbers).
 // Pages        fio's buffers lie on huge pages as ours do: glibc is told to back malloc with
 //              transparent ones. Which was used is part of the result.
 // Units        Bytes per second; processor seconds per GiB.

@@ -2,8 +2,8 @@
 //
 // Tuner: the phases of a run, one after the other.
 //
-// Purpose      Prepare, noise floor, duplex factor, halving, paired rounds, fio; each with its share
-//              of the time and of the write budget.
+// Purpose      Prepare, noise floor, duplex factor, halving, paired rounds, fio; each with its
+//              share of the time and of the write budget.
 // Threads      Blocking; `stop` may be set from a signal handler.
 // Units        Bytes, bytes per second, seconds.
 //
