@@ -9,18 +9,11 @@ namespace fathom::engine {
 
 using swap::ChunkId;
 
-namespace {
-
-Place file_of_weights(ChunkId chunk) { return (Place{1} << 32) | chunk; }
-Place file_of_states(ChunkId chunk) { return (Place{2} << 32) | chunk; }
-
-}  // namespace
-
 CudaProgram::CudaProgram(const Plan& plan, const Rings& rings) : plan_(plan), rings_(rings) {}
 
 void CudaProgram::reset() {
   program_ = {};
-  hazards_.emplace(program_);
+  hazards_.emplace(program_, plan_.buffers.size() + 2 * plan_.layout.chunks().size());
   landing_.clear();
   for (const BufferId buffer : rings_.landing) landing_.push_back({.buffer = buffer});
   clock_ = 0;
