@@ -95,7 +95,7 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   FATHOM_CHECK(fill_residence(*residence_, source, compute_ == ComputeType::fp16, worker_pool()));
   install_host_allocator();
   set_host_allocator_cap(plan_->activation_bytes + plan_->input.fixed_bytes);
-  if (!options_.trace.empty()) trace_.emplace();
+  if (!options_.trace.empty()) trace_.emplace().plan(*plan_);
   executor_ =
       std::make_unique<InferenceExecutor>(*plan_, *residence_, model_, trace_ ? &*trace_ : nullptr);
   return {};

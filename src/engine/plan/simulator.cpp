@@ -29,7 +29,8 @@ class Run {
         count_(program.ops.size()),
         missing_(count_ * passes),
         dependents_(count_),
-        passes_(passes) {
+        passes_(passes),
+        times_(count_) {
     for (OpId id = 0; id < count_; ++id)
       for (const swap::Dependency& dependency : program.ops[id].after) {
         dependents_[dependency.node].emplace_back(id, dependency.lag);
@@ -44,6 +45,18 @@ class Run {
     pass_end_.assign(passes, 0);
   }
 
+  // Of the operations of the pass in the middle, which neither fills nor drains.
+  std::vector<OpTimes> times() const {
+    double origin = std::numeric_limits<double>::infinity();
+    for (const OpId id : compute_) origin = std::min(origin, times_[id].begin);
+    std::vector<OpTimes> times = times_;
+    for (OpTimes& time : times) {
+      time.begin -= origin;
+      time.end -= origin;
+    }
+    return times;
+  }
+
   // Returns the time at which each pass ended.
   const std::vector<double>& ends() {
     while (step()) {
@@ -56,6 +69,7 @@ class Run {
   struct Server {
     std::size_t current = idle;
     double left = 0;  // seconds at full rate
+    double began = 0;
     std::priority_queue<std::size_t, std::vector<std::size_t>, std::greater<>> waiting;
   };
 
@@ -72,6 +86,7 @@ class Run {
     server.current = server.waiting.top();
     server.waiting.pop();
     server.left = op_seconds(program_.ops[server.current % count_], rates_);
+    server.began = now_;
   }
 
   void start_compute() {
@@ -82,6 +97,7 @@ class Run {
     if (missing_[instance] != 0) return;
     cpu_.current = instance;
     cpu_.left = op_seconds(program_.ops[instance % count_], rates_);
+    cpu_.began = now_;
     ++next_compute_;
   }
 
@@ -89,6 +105,7 @@ class Run {
     const std::size_t instance = std::exchange(server.current, idle);
     const std::size_t pass = instance / count_;
     pass_end_[pass] = std::max(pass_end_[pass], now_);
+    if (pass == passes_ / 2) times_[instance % count_] = {server.began, now_};
     for (const auto& [dependent, lag] : dependents_[instance % count_]) {
       if (pass + lag >= passes_) continue;
       const std::size_t target = (pass + lag) * count_ + dependent;
@@ -130,6 +147,7 @@ class Run {
   double now_ = 0;
   std::uint32_t passes_;
   std::vector<double> pass_end_;
+  std::vector<OpTimes> times_;
 };
 
 }  // namespace
@@ -143,8 +161,9 @@ Simulation simulate(const StepProgram& program, const Rates& rates) {
   // out.
   constexpr std::uint32_t few = 2, many = 6;
   const double short_run = Run(program, rates, few).ends().back();
-  const double long_run = Run(program, rates, many).ends().back();
-  result.seconds = (long_run - short_run) / (many - few);
+  Run long_run(program, rates, many);
+  result.seconds = (long_run.ends().back() - short_run) / (many - few);
+  result.times = long_run.times();
   return result;
 }
 

@@ -16,9 +16,16 @@
 
 namespace fathom::engine {
 
+struct OpTimes {
+  double begin = 0, end = 0;
+};
+
 struct Simulation {
   double seconds = 0;                         // of one steady pass
   std::array<double, resource_count> busy{};  // seconds each resource works in it
+  // Of each operation in one steady pass, from where its computations begin: reads ahead have begun
+  // before 0.
+  std::vector<OpTimes> times;
 };
 
 Simulation simulate(const StepProgram& program, const Rates& rates);
