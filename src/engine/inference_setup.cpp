@@ -76,8 +76,9 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   input.threads = worker_pool().size();
   input.host_memory = config().fathom.host_memory ? *config().fathom.host_memory
                                                   : aio::memory_limit().available / 5 * 4;
+  FATHOM_ASSIGN(const RateOverrides rates, given_rates(options_));
   input.rates = measure_machine(input, nvme ? store_paths(config()) : std::vector<std::string>{},
-                                queue_options(config()), options_.rates, worker_pool());
+                                queue_options(config()), rates, worker_pool());
   FATHOM_ASSIGN(plan_, make_plan(input));
   FATHOM_CHECK(refuse_shortfalls(find_shortfalls(config(), *plan_)));
   log::debug("\n{}", plan_text(*plan_, {}));

@@ -2,10 +2,10 @@
 //
 // Trace: what ran when, planned and actual, in the JSON that chrome://tracing and Perfetto open.
 //
-// Purpose      Two processes, "planned" and "actual", each with a lane per resource: computations on
-//              "cpu", transfers on "nvme-read" and "nvme-write". Transfers that are under way at the
-//              same time (from submitted to verified) take rows of their own, "nvme-read 2", …, so
-//              that no lane overlaps. The planned pass is the steady one of the simulator; its
+// Purpose      Two processes, "planned" and "actual", each with a lane per resource: computations
+//              on "cpu", transfers on "nvme-read" and "nvme-write". Transfers that are under way at
+//              the same time (from submitted to verified) take rows of their own, "nvme-read 2", …,
+//              so that no lane overlaps. The planned pass is the steady one of the simulator; its
 //              computations begin where those of the second actual step do (the first that is
 //              steady).
 // Ownership    Holds the events until written; bounded: after `limit` events the rest is counted
