@@ -21,6 +21,7 @@ using swap::ChunkId;
 // A StepProgram with what runs its transfers.
 struct TrainingExecutor::Program {
   const StepProgram* steps = nullptr;
+  std::unique_ptr<TransferLog> log;        // null without a trace; outlives the swapper
   std::unique_ptr<swap::Swapper> swapper;  // null when nothing is transferred
 };
 
@@ -61,6 +62,10 @@ std::unique_ptr<TrainingExecutor::Program> TrainingExecutor::prepare(const StepP
   if (steps.has_transfers())
     program->swapper = std::make_unique<swap::Swapper>(*residence_.store(),
                                                        transfer_nodes(plan_, residence_, steps));
+  if (program->swapper && trace_ != nullptr) {
+    program->log = std::make_unique<TransferLog>();
+    program->log->attach(*program->swapper);
+  }
   return program;
 }
 
@@ -112,6 +117,7 @@ Result<void> TrainingExecutor::flush() {
   // about to use nor be taken for fresh when training goes on.
   if (steady_->swapper) {
     FATHOM_CHECK(steady_->swapper->drain());
+    if (steady_->log) steady_->log->move_to(*trace_, *steady_->steps, names_);
     steady_ = prepare(plan_.steady);
   }
   if (!pending_) return {};
@@ -122,6 +128,7 @@ Result<void> TrainingExecutor::flush() {
 }
 
 Result<void> TrainingExecutor::run(Program& program, Pass& pass, bool more_follow) {
+  if (program.log) program.log->begin_pass(pass.t);
   if (program.swapper) program.swapper->begin_pass(more_follow);
   for (OpId id = 0; id < program.steps->ops.size(); ++id) {
     const Op& op = program.steps->ops[id];
@@ -134,7 +141,7 @@ Result<void> TrainingExecutor::run(Program& program, Pass& pass, bool more_follo
   }
   if (!program.swapper) return {};
   if (!more_follow) FATHOM_CHECK(program.swapper->drain());
-  if (trace_ != nullptr) add_transfers(*trace_, plan_, *program.steps, *program.swapper, pass.t);
+  if (program.log) program.log->move_to(*trace_, *program.steps, names_);
   return {};
 }
 

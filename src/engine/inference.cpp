@@ -22,14 +22,16 @@ InferenceExecutor::InferenceExecutor(const Plan& plan, Residence& residence,
   if (plan.steady.has_transfers())
     swapper_ = std::make_unique<swap::Swapper>(*residence.store(),
                                                transfer_nodes(plan, residence, plan.steady));
+  if (swapper_ && trace_ != nullptr) log_.attach(*swapper_);
 }
 
 InferenceExecutor::~InferenceExecutor() = default;
 
 Result<void> InferenceExecutor::sweep(std::vector<SweepBatch>& batches, bool more_follow,
                                       const HeadTask& task) {
-  if (swapper_) swapper_->begin_pass(more_follow);
   ++sweeps_;
+  if (trace_ != nullptr) log_.begin_pass(static_cast<std::int64_t>(sweeps_));
+  if (swapper_) swapper_->begin_pass(more_follow);
   for (OpId id = 0; id < plan_.steady.ops.size(); ++id) {
     const Op& op = plan_.steady.ops[id];
     if (op.is_transfer()) continue;
@@ -44,8 +46,7 @@ Result<void> InferenceExecutor::sweep(std::vector<SweepBatch>& batches, bool mor
   const StepBytes moved = transferred(plan_.steady, swapper_.get());
   bytes_.nvme_read += moved.nvme_read;
   if (swapper_ && !more_follow) FATHOM_CHECK(swapper_->drain());
-  if (swapper_ && trace_ != nullptr)
-    add_transfers(*trace_, plan_, plan_.steady, *swapper_, static_cast<std::int64_t>(sweeps_));
+  if (trace_ != nullptr) log_.move_to(*trace_, plan_.steady, names_);
   for (SweepBatch& batch : batches)
     for (models::LayerCache& cache : batch.caches) cache.length += batch.context.input_ids.size(1);
   return {};

@@ -21,6 +21,7 @@
 
 #include "engine/residence.hpp"
 #include "engine/trace.hpp"
+#include "engine/transfers.hpp"
 #include "models/block.hpp"
 #include "swap/swapper.hpp"
 
@@ -56,6 +57,7 @@ class InferenceExecutor {
   const models::Model& model_;
   Trace* trace_;
   std::vector<std::string> names_;
+  TransferLog log_;  // outlives the swapper
   std::unique_ptr<swap::Swapper> swapper_;
   std::uint64_t sweeps_ = 0;
   StepBytes bytes_;

@@ -76,8 +76,9 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   input.threads = worker_pool().size();
   input.host_memory = config().fathom.host_memory ? *config().fathom.host_memory
                                                   : aio::memory_limit().available / 5 * 4;
+  FATHOM_ASSIGN(const RateOverrides rates, given_rates(options_));
   input.rates = measure_machine(input, nvme ? store_paths(config()) : std::vector<std::string>{},
-                                queue_options(config()), options_.rates, worker_pool());
+                                queue_options(config()), rates, worker_pool());
   FATHOM_ASSIGN(plan_, make_plan(input));
   FATHOM_CHECK(refuse_shortfalls(find_shortfalls(config(), *plan_)));
   log::debug("\n{}", plan_text(*plan_, {}));
@@ -95,7 +96,7 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   FATHOM_CHECK(fill_residence(*residence_, source, compute_ == ComputeType::fp16, worker_pool()));
   install_host_allocator();
   set_host_allocator_cap(plan_->activation_bytes + plan_->input.fixed_bytes);
-  if (!options_.trace.empty()) trace_.emplace();
+  if (!options_.trace.empty()) trace_.emplace().plan(*plan_);
   executor_ =
       std::make_unique<InferenceExecutor>(*plan_, *residence_, model_, trace_ ? &*trace_ : nullptr);
   return {};

@@ -11,6 +11,7 @@
 #include "aio/file.hpp"
 #include "aio/memory_limits.hpp"
 #include "base/log.hpp"
+#include "engine/plan/profile.hpp"
 #include "engine/plan/render.hpp"
 #include "models/hf_config.hpp"
 
@@ -123,6 +124,16 @@ Result<void> check_device(const std::string& device) {
                   .remedy("use --device auto"));
 }
 
+Result<RateOverrides> given_rates(const RunOptions& options) {
+  RateOverrides rates = options.rates;
+  if (options.profile.empty()) return rates;
+  FATHOM_ASSIGN(const DeviceProfile profile, read_profile(options.profile));
+  if (!rates.read) rates.read = profile.read;
+  if (!rates.write) rates.write = profile.write;
+  if (!rates.duplex) rates.duplex = profile.duplex;
+  return rates;
+}
+
 Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpose purpose,
                                        const models::ModelSpec& spec,
                                        std::optional<std::uint64_t> total_steps) {
@@ -224,8 +235,9 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   input.host_memory =
       config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
   const bool disk = input.weights_lowest == Tier::nvme || input.states_lowest == Tier::nvme;
+  FATHOM_ASSIGN(const RateOverrides rates, given_rates(options));
   input.rates = measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
-                                queue_options(config), options.rates, worker_pool());
+                                queue_options(config), rates, worker_pool());
   FATHOM_ASSIGN(setup.plan, make_plan(input));
   for (std::string& shortfall : find_shortfalls(config, setup.plan))
     setup.shortfalls.push_back(std::move(shortfall));

@@ -29,6 +29,7 @@ struct RunOptions {
   std::string device = "auto";  // auto | cpu | cuda
   config::CommandLine flags;
   RateOverrides rates;
+  std::string profile;  // aio_bench's report with the disk's rates; empty: measured
   std::uint64_t seed = 42;
   std::uint64_t world_size = 1;  // plan only: ranks that are not running
 };
@@ -81,6 +82,9 @@ Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls);
 
 // Checks --device: "cuda" is refused with the reason.
 Result<void> check_device(const std::string& device);
+
+// The rates that are given, not measured: those of flags first, then those of the profile.
+Result<RateOverrides> given_rates(const RunOptions& options);
 
 // Loads the ds_config with the command line's flags; prints its notes.
 Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpose purpose,

@@ -101,7 +101,7 @@ class TrainingRun {
     report_path_ = default_path(options_.report, "report.json");
     FATHOM_ASSIGN(metrics_, MetricsFile::open(default_path(options_.metrics, "metrics.jsonl"),
                                               checkpoint_.has_value()));
-    if (!options_.trace.empty()) trace_.emplace();
+    if (!options_.trace.empty()) trace_.emplace().plan(setup_.plan);
     return {};
   }
 

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <limits>
 #include <type_traits>
 
 #include <fmt/format.h>
@@ -26,13 +25,15 @@ void add_flag_of(CLI::App& app, const std::string& name, std::optional<T>& targe
 
 }  // namespace
 
-CLI::Validator whole_number(std::uint64_t least) {
-  const auto check = [least](const std::string& text) -> std::string {
+CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
+  const auto check = [least, most](const std::string& text) -> std::string {
     const char* end = text.data() + text.size();
     std::uint64_t value = 0;
     const auto [rest, status] = std::from_chars(text.data(), end, value);
-    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
     if (status == std::errc() && rest == end && value >= least && value <= most) return {};
+    if (most < INT64_MAX)
+      return fmt::format("{} is not allowed here; write a whole number from {} to {}", text, least,
+                         most);
     return fmt::format("{} is not allowed here; write a whole number, {} or more", text, least);
   };
   return CLI::Validator(check, "", "");
@@ -59,6 +60,8 @@ void add_run_flags(CLI::App& app, engine::RunOptions& options) {
   app.add_option("--seed", options.seed, "of initial weights, shuffling and sampling")
       ->capture_default_str()
       ->check(whole_number());
+  app.add_option("--profile", options.profile,
+                 "the disk's rates: report.json of aio_bench, instead of measuring");
   app.add_option_function<double>(
          "--flops", [&](double v) { options.rates.flops = v * 1e12; },
          "TFLOP/s, instead of measuring")
