@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/executor.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <variant>
 
 #include <fmt/format.h>
 
 #include "base/assert.hpp"
 #include "base/clock.hpp"
+#include "engine/optimizer_rule.hpp"
 #include "engine/tensors.hpp"
 #include "engine/transfers.hpp"
 #include "kernels/convert.hpp"
+#include "kernels/lamb.hpp"
 #include "kernels/norm.hpp"
 #include "models/loss.hpp"
 
@@ -33,8 +37,9 @@ struct TrainingExecutor::Pass {
   double sum_squares = 0;
   std::string non_finite;  // the first unit and tensor whose gradient is not finite
   bool applied = false;    // an eager unit of this step was updated
-  kernels::AdamHyper hyper;
+  kernels::Hyper hyper;
   std::int64_t t = 0;
+  double loss_scale = 1;
 };
 
 TrainingExecutor::TrainingExecutor(const Plan& plan, Residence& residence,
@@ -44,7 +49,9 @@ TrainingExecutor::TrainingExecutor(const Plan& plan, Residence& residence,
       residence_(residence),
       model_(model),
       pool_(pool),
-      rule_(rule),
+      rule_(std::move(rule)),
+      master_(master_format(plan.input.sections)),
+      gradient_(gradient_format(master_, plan.input.gradient_bytes)),
       trace_(trace),
       names_(unit_names(plan.input.model)) {
   for (std::size_t u = 0; u < plan.units.size(); ++u)
@@ -70,13 +77,16 @@ std::unique_ptr<TrainingExecutor::Program> TrainingExecutor::prepare(const StepP
 }
 
 Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches,
-                                          double learning_rate, bool more_follow) {
+                                          double learning_rate, bool more_follow,
+                                          const StepControls& controls) {
   FATHOM_ASSERT(batches.size() == plan_.input.accumulation, "one batch for each micro-batch");
   Pass pass;
   pass.batches = &batches;
   pass.hyper = rule_.hyper;
   pass.t = updates_ + 1;
-  pass.hyper.lr = learning_rate;
+  pass.loss_scale = controls.loss_scale;
+  kernels::set_learning_rate(pass.hyper, learning_rate);
+  if (controls.betas) kernels::set_betas(pass.hyper, controls.betas->first, controls.betas->second);
   for (const MicroBatch& batch : batches) pass.predictions += count_predictions(batch.targets);
   const bool any_lazy = !plan_.flush.empty();
   Program& program = any_lazy && !pending_ ? *first_ : *steady_;
@@ -89,13 +99,12 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
 
   StepResult result;
   result.loss = pass.loss_sum / pass.predictions;
-  result.grad_norm = std::sqrt(pass.sum_squares);
-  result.skipped = !pass.non_finite.empty();
-  double scale = 1;
-  if (rule_.clipping > 0) {
-    const double factor = (result.grad_norm + 1e-6) / rule_.clipping;
-    if (factor > 1) scale = 1 / factor;
-  }
+  result.grad_norm = std::sqrt(pass.sum_squares) / pass.loss_scale;
+  result.skipped = rule_.skip_non_finite && !pass.non_finite.empty();
+  result.non_finite = pass.non_finite;
+  double factor = 1;
+  if (rule_.clipping > 0) factor = std::max(1.0, (result.grad_norm + 1e-6) / rule_.clipping);
+  const double scale = 1 / (factor * pass.loss_scale);
   if (result.skipped && pass.applied)
     return fail(Error(Errc::bad_input, "train a step")
                     .on(pass.non_finite)
@@ -163,7 +172,9 @@ Result<void> TrainingExecutor::run_op(const Op& op, Pass& pass) {
 void TrainingExecutor::land(const Op& op) {
   const auto* weights = reinterpret_cast<const std::uint16_t*>(residence_.buffer(op.weights));
   auto* out = reinterpret_cast<float*>(residence_.buffer(op.widened));
-  kernels::bf16_to_fp32(&pool_, out, weights, plan_.units[op.unit].flat.elements);
+  const auto widen =
+      master_ == kernels::MasterFormat::half ? kernels::fp16_to_fp32 : kernels::bf16_to_fp32;
+  widen(&pool_, out, weights, plan_.units[op.unit].flat.elements);
 }
 
 models::TensorList TrainingExecutor::parameters(const Op& op) const {
@@ -226,7 +237,7 @@ Result<void> TrainingExecutor::head(const Op& op, Pass& pass) {
                       *model_.head, weights, hidden, (*pass.batches)[i].targets.view({-1}),
                       static_cast<std::int64_t>(models::loss_chunk_rows(
                           plan_.input.model, static_cast<std::uint64_t>(hidden.size(0)))),
-                      1 / pass.predictions, sums));
+                      pass.loss_scale / pass.predictions, sums));
     pass.loss_sum += loss.sum;
     copy_into(hidden, loss.gradient);
   }
@@ -260,44 +271,82 @@ void TrainingExecutor::add_gradient(std::uint32_t unit, std::size_t parameter,
 Result<void> TrainingExecutor::reduce(const Op& op, Pass& pass) {
   const UnitPlan& up = plan_.units[op.unit];
   const auto* sum = reinterpret_cast<const float*>(residence_.buffer(up.accumulator));
-  const kernels::GradientStats stats = kernels::gradient_stats(&pool_, sum, up.flat.elements);
+  const bool fp16 = gradient_ == kernels::GradientFormat::fp16;
+  const kernels::GradientStats stats =
+      kernels::gradient_stats(&pool_, sum, up.flat.elements,
+                              fp16 ? kernels::fp16_overflow_bits : kernels::fp32_overflow_bits);
   pass.sum_squares += stats.sum_squares;
   if (stats.first_non_finite && pass.non_finite.empty())
     pass.non_finite = parameter_at(plan_, op.unit, *stats.first_non_finite);
-  if (up.gradient != up.accumulator)
-    kernels::fp32_to_bf16(&pool_, reinterpret_cast<std::uint16_t*>(residence_.buffer(up.gradient)),
-                          sum, up.flat.elements);
+  if (up.gradient != up.accumulator) {
+    const auto narrow = fp16 ? kernels::fp32_to_fp16 : kernels::fp32_to_bf16;
+    narrow(&pool_, reinterpret_cast<std::uint16_t*>(residence_.buffer(up.gradient)), sum,
+           up.flat.elements);
+  }
   if (observer_) observer_(op.unit, residence_.buffer(up.gradient), up.flat.elements);
   return {};
 }
 
+kernels::UpdateArrays TrainingExecutor::arrays(const Op& op, ChunkId chunk,
+                                               std::uint64_t begin) const {
+  const ChunkView view = residence_.view(chunk, op.weights, op.states);
+  kernels::UpdateArrays from = kernels::advanced({.master = master_,
+                                                  .gradient = gradient_,
+                                                  .weight = view.weights,
+                                                  .low = view.low,
+                                                  .m = view.m,
+                                                  .v = view.v,
+                                                  .grad = nullptr},
+                                                 begin - plan_.layout.chunk(chunk).first);
+  from.grad = residence_.buffer(plan_.units[op.unit].gradient) + begin * plan_.input.gradient_bytes;
+  return from;
+}
+
 void TrainingExecutor::update(const Op& op, const Pass& pass) {
   const UnitPlan& up = plan_.units[op.unit];
-  const PendingUpdate now =
-      up.lazy ? *pending_ : PendingUpdate{pass.hyper, pass.t, 1, !pass.non_finite.empty()};
+  const bool skip = rule_.skip_non_finite && !pass.non_finite.empty();
+  const PendingUpdate now = up.lazy ? *pending_ : PendingUpdate{pass.hyper, pass.t, 1, skip};
   if (now.skip) return;
   const_cast<Pass&>(pass).applied |= !up.lazy;
+  if (const auto* lamb = std::get_if<kernels::LambHyper>(&now.hyper)) {
+    // Whole tensors are needed, and nothing of them is on nvme: one pass behind the last chunk.
+    if (op.chunk + 1 == plan_.layout.end_chunk(op.unit)) update_lamb(op, *lamb, now);
+    return;
+  }
   const swap::Chunk& chunk = plan_.layout.chunk(op.chunk);
-  const ChunkView view = residence_.view(op.chunk, op.weights, op.states);
-  const bool fp32 = plan_.input.gradient_bytes == 4;
-  const std::byte* gradient = residence_.buffer(up.gradient);
   for (const DecayRun& run : decay_[op.unit]) {
     const std::uint64_t begin = std::max(run.first, chunk.first);
     const std::uint64_t end = std::min(run.first + run.elements, chunk.first + chunk.elements);
     if (begin >= end) continue;
-    const kernels::AdamStep step = kernels::adam_step(now.hyper, now.t, now.grad_scale, run.decays);
-    const std::uint64_t at = begin - chunk.first, count = end - begin;
-    if (view.low == nullptr)
-      kernels::adamw_fp32(&pool_, step, reinterpret_cast<float*>(view.weights) + at, view.m + at,
-                          view.v + at, reinterpret_cast<const float*>(gradient) + begin, count);
-    else if (fp32)
-      kernels::adamw_split(&pool_, step, reinterpret_cast<std::uint16_t*>(view.weights) + at,
-                           view.low + at, view.m + at, view.v + at,
-                           reinterpret_cast<const float*>(gradient) + begin, count);
-    else
-      kernels::adamw_split(&pool_, step, reinterpret_cast<std::uint16_t*>(view.weights) + at,
-                           view.low + at, view.m + at, view.v + at,
-                           reinterpret_cast<const std::uint16_t*>(gradient) + begin, count);
+    kernels::update(&pool_, kernels::make_step(now.hyper, now.t, now.grad_scale, run.decays),
+                    arrays(op, op.chunk, begin), end - begin);
+  }
+}
+
+void TrainingExecutor::update_lamb(const Op& op, const kernels::LambHyper& hyper,
+                                   const PendingUpdate& now) {
+  const models::UnitSpec& unit = plan_.input.model.units[op.unit];
+  const auto for_pieces = [&](std::size_t parameter, const auto& body) {
+    const std::uint64_t first = plan_.units[op.unit].flat.offsets[parameter];
+    const std::uint64_t last = first + unit.parameters[parameter].elements();
+    for (ChunkId c = plan_.layout.first_chunk(op.unit); c < plan_.layout.end_chunk(op.unit); ++c) {
+      const swap::Chunk& chunk = plan_.layout.chunk(c);
+      const std::uint64_t begin = std::max(first, chunk.first);
+      const std::uint64_t end = std::min(last, chunk.first + chunk.elements);
+      if (begin < end) body(arrays(op, c, begin), begin, end - begin);
+    }
+  };
+  for (std::size_t p = 0; p < unit.parameters.size(); ++p) {
+    const auto step = std::get<kernels::LambStep>(
+        kernels::make_step(hyper, now.t, now.grad_scale, unit.parameters[p].decays()));
+    kernels::LambNorms norms;
+    for_pieces(p, [&](const kernels::UpdateArrays& piece, std::uint64_t begin, std::uint64_t n) {
+      kernels::lamb_moments(&pool_, step, piece, n, begin, norms);
+    });
+    const float rate = kernels::lamb_rate(step, norms);
+    for_pieces(p, [&](const kernels::UpdateArrays& piece, std::uint64_t, std::uint64_t n) {
+      kernels::lamb_apply(&pool_, step, rate, piece, n);
+    });
   }
 }
 

@@ -21,9 +21,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "config/schedule.hpp"
 #include "engine/residence.hpp"
 #include "engine/trace.hpp"
-#include "kernels/adamw.hpp"
+#include "kernels/update.hpp"
 #include "models/block.hpp"
 #include "swap/swapper.hpp"
 
@@ -35,17 +36,25 @@ struct MicroBatch {
 };
 
 struct StepResult {
-  double loss = 0;       // mean over the step's predictions
-  double grad_norm = 0;  // before clipping
-  bool skipped = false;  // the gradient was not finite; nothing was updated
+  double loss = 0;              // mean over the step's predictions
+  double grad_norm = 0;         // before clipping
+  bool skipped = false;         // the gradient was not finite; nothing was updated
+  std::string non_finite = {};  // the first tensor, in backward's order, whose gradient was not
   double seconds = 0;
   double stalled_seconds = 0;  // waiting for the disk
   StepBytes bytes, planned;
 };
 
 struct UpdateRule {
-  kernels::AdamHyper hyper;  // lr is given with each step
-  double clipping = 0;       // global L2 norm; 0: off
+  kernels::Hyper hyper;         // lr is given with each step
+  double clipping = 0;          // global L2 norm; 0: off
+  bool skip_non_finite = true;  // leave an update out whose gradient is not finite
+};
+
+// What changes from step to step besides the learning rate.
+struct StepControls {
+  double loss_scale = 1;  // the loss is multiplied by it, the update divides it out again
+  std::optional<config::Betas> betas = {};
 };
 
 class TrainingExecutor {
@@ -59,7 +68,7 @@ class TrainingExecutor {
   // Runs one optimizer step on plan.input.accumulation micro-batches. `more_follow`: another step
   // will come, so its reads may start early.
   Result<StepResult> step(const std::vector<MicroBatch>& batches, double learning_rate,
-                          bool more_follow);
+                          bool more_follow, const StepControls& controls = {});
 
   // Applies updates that wait for the next step's forward. Before checkpoints and at the end.
   Result<void> flush();
@@ -76,7 +85,7 @@ class TrainingExecutor {
  private:
   struct Program;
   struct PendingUpdate {
-    kernels::AdamHyper hyper;
+    kernels::Hyper hyper;
     std::int64_t t = 0;
     double grad_scale = 1;
     bool skip = false;
@@ -92,6 +101,9 @@ class TrainingExecutor {
   Result<void> head(const Op& op, Pass& pass);
   Result<void> reduce(const Op& op, Pass& pass);
   void update(const Op& op, const Pass& pass);
+  void update_lamb(const Op& op, const kernels::LambHyper& hyper, const PendingUpdate& now);
+  // From element `begin` of the unit on, which lies in `chunk`.
+  kernels::UpdateArrays arrays(const Op& op, swap::ChunkId chunk, std::uint64_t begin) const;
   models::TensorList parameters(const Op& op) const;
   models::TensorList gradient_sums(std::uint32_t unit) const;
   void add_gradient(std::uint32_t unit, std::size_t parameter, const at::Tensor& gradient,
@@ -103,6 +115,8 @@ class TrainingExecutor {
   const models::Model& model_;
   ThreadPool& pool_;
   UpdateRule rule_;
+  kernels::MasterFormat master_;
+  kernels::GradientFormat gradient_;
   Trace* trace_;
   std::vector<std::vector<DecayRun>> decay_;
   std::vector<std::string> names_;

@@ -20,12 +20,13 @@ namespace {
 
 Result<ComputeType> compute_type(const std::string& asked, const models::ModelSpec& spec,
                                  const config::Config& config, bool has_config) {
-  const std::string name = !asked.empty() ? asked
-                           : has_config && config.precision.compute == config::Precision::bf16
-                               ? "bf16"
-                           : spec.dtype == "bfloat16" ? "bf16"
-                           : spec.dtype == "float16"  ? "fp16"
-                                                      : "fp32";
+  const std::string name =
+      !asked.empty()                                                      ? asked
+      : has_config && config.precision.compute == config::Precision::bf16 ? "bf16"
+      : has_config && config.precision.compute == config::Precision::fp16 ? "fp16"
+      : spec.dtype == "bfloat16"                                          ? "bf16"
+      : spec.dtype == "float16"                                           ? "fp16"
+                                                                          : "fp32";
   if (name == "fp32") return ComputeType::fp32;
   if (name == "bf16") return ComputeType::bf16;
   if (name == "fp16") return ComputeType::fp16;

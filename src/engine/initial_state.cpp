@@ -25,7 +25,10 @@ void put_weights(const Residence& residence, const ChunkView& chunk, std::uint64
     return;
   }
   auto* weights = reinterpret_cast<std::uint16_t*>(chunk.weights) + at;
-  if (chunk.low != nullptr)
+  if (sections.of(swap::Section::lo) == 4) {
+    std::memcpy(chunk.master() + at, values.data(), values.size_bytes());
+    kernels::fp32_to_fp16(&pool, weights, values.data(), values.size());
+  } else if (chunk.low != nullptr)
     kernels::split_master(&pool, weights, chunk.low + at, values.data(), values.size());
   else if (fp16)
     kernels::fp32_to_fp16(&pool, weights, values.data(), values.size());

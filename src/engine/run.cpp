@@ -11,6 +11,7 @@
 #include "aio/file.hpp"
 #include "aio/memory_limits.hpp"
 #include "base/log.hpp"
+#include "engine/optimizer_rule.hpp"
 #include "engine/plan/profile.hpp"
 #include "engine/plan/render.hpp"
 #include "models/hf_config.hpp"
@@ -38,12 +39,19 @@ PlanInput training_input(const TrainingSetup& setup, const config::Config& confi
   PlanInput input;
   input.model = setup.spec;
   input.mode = Mode::train;
-  if (config.precision.compute == config::Precision::fp32) {
-    input.sections = swap::fp32_sections;
+  const config::Precision precision = config.precision.compute;
+  input.sections = training_sections(precision, config.optimizer);
+  if (precision == config::Precision::fp32) {
     input.compute = ComputeType::fp32;
     input.gradient_bytes = 4;
+  } else if (precision == config::Precision::fp16) {
+    input.compute = ComputeType::fp32;
+    input.widen = true;
+    input.gradient_bytes = 2;
+    log::note(
+        "fp16 on the CPU: weights are widened to fp32 when they land and computed in fp32; "
+        "gradients rest in fp16");
   } else {
-    input.sections = swap::split_bf16_sections;
     input.compute = has_fast_bf16() ? ComputeType::bf16 : ComputeType::fp32;
     input.widen = input.compute == ComputeType::fp32;
     input.gradient_bytes = 2;
@@ -52,10 +60,17 @@ PlanInput training_input(const TrainingSetup& setup, const config::Config& confi
           "this CPU has no fast bf16: weights are widened to fp32 when they land and computed in "
           "fp32");
   }
+  if (config.precision.grad_accum != config::Precision::fp32)
+    log::note(
+        fmt::format("data_types.grad_accum_dtype {}: gradients are summed in fp32, which "
+                    "takes no more memory here and loses nothing",
+                    to_string(config.precision.grad_accum)));
+  if (config.precision.tf32) log::note("--tf32 has no effect on the CPU: products are full fp32");
   input.micro_batch = config.batch.micro;
   input.accumulation = config.batch.accumulation;
   input.length = setup.length;
-  input.lazy = config.gradient_clipping > 0;
+  // An fp16 overflow is known only when backward ends.
+  input.lazy = config.gradient_clipping > 0 || precision == config::Precision::fp16;
   input.weights_lowest = tier_of(config.zero.offload_param);
   input.states_lowest = tier_of(config.zero.offload_optimizer);
   input.chunk_elements = config.zero.chunk_elements;

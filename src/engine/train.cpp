@@ -11,6 +11,7 @@
 #include "base/log.hpp"
 #include "base/text_file.hpp"
 #include "base/units.hpp"
+#include "config/loss_scale.hpp"
 #include "config/schedule.hpp"
 #include "engine/checkpoint.hpp"
 #include "engine/executor.hpp"
@@ -19,8 +20,10 @@
 #include "engine/interrupt.hpp"
 #include "engine/metrics.hpp"
 #include "engine/model_files.hpp"
+#include "engine/optimizer_rule.hpp"
 #include "engine/plan/render.hpp"
 #include "engine/versions.hpp"
+#include "engine/weight_check.hpp"
 
 namespace fathom::engine {
 namespace {
@@ -35,7 +38,8 @@ class TrainingRun {
       : options_(options),
         setup_(std::move(setup)),
         config_(setup_.config.config),
-        schedule_(config_.scheduler, config_.optimizer.lr) {}
+        schedule_(config_.scheduler, config_.optimizer.lr),
+        loss_scale_(config_.precision) {}
 
   Result<TrainSummary> run() {
     FATHOM_CHECK(find_resume_point());
@@ -63,6 +67,7 @@ class TrainingRun {
       return {};
     }
     progress_ = found.progress();
+    if (progress_.loss_scale) loss_scale_.resume(*progress_.loss_scale);
     if (progress_.seed != options_.seed)
       log::note(
           fmt::format("the run was started with --seed {}; it goes on with that", progress_.seed));
@@ -81,7 +86,10 @@ class TrainingRun {
   }
 
   Result<void> load_state() {
-    if (checkpoint_) return load_checkpoint(*checkpoint_, *residence_);
+    if (checkpoint_) {
+      FATHOM_CHECK(check_optimizer());
+      return load_checkpoint(*checkpoint_, *residence_);
+    }
     if (!has_weights(options_.model)) {
       log::info("no weights in {}: random initialisation with seed {}", options_.model,
                 options_.seed);
@@ -91,6 +99,20 @@ class TrainingRun {
                   models::SafetensorsReader::open(options_.model));
     FATHOM_ASSIGN(const ParameterSource source, safetensors_source(reader, setup_.spec));
     return fill_residence(*residence_, source, false, worker_pool());
+  }
+
+  // States of another rule may have the same sizes and mean something else.
+  Result<void> check_optimizer() const {
+    const auto kind = [](const std::string& type) { return type == "AdamW" ? "Adam" : type; };
+    const json::json_pointer path("/optimizer/type");
+    const std::string before = checkpoint_->config().value(path, std::string("AdamW"));
+    const std::string now = to_string(config_.optimizer.type);
+    if (kind(before) == kind(now)) return {};
+    return fail(
+        Error(Errc::bad_config, "resume from a checkpoint")
+            .on(checkpoint_->path())
+            .because(fmt::format("its states are {}'s, and the optimizer is {}", before, now))
+            .remedy("name the optimizer that the run was started with"));
   }
 
   Result<void> open_outputs() {
@@ -136,14 +158,10 @@ class TrainingRun {
     install_host_allocator();
     set_host_allocator_cap(setup_.plan.activation_bytes);
     reset_host_allocator_peak();
-    UpdateRule rule{.hyper = {.lr = config_.optimizer.lr,
-                              .beta1 = config_.optimizer.beta1,
-                              .beta2 = config_.optimizer.beta2,
-                              .eps = config_.optimizer.eps,
-                              .weight_decay = config_.optimizer.weight_decay,
-                              .decoupled = config_.optimizer.decoupled,
-                              .bias_correction = config_.optimizer.bias_correction},
-                    .clipping = config_.gradient_clipping};
+    const UpdateRule rule{.hyper = hyper_of(config_.optimizer),
+                          .clipping = config_.gradient_clipping,
+                          .skip_non_finite = config_.precision.check_grad_overflow ||
+                                             config_.precision.compute == config::Precision::fp16};
     TrainingExecutor executor(setup_.plan, *residence_, model_, worker_pool(), rule,
                               trace_ ? &*trace_ : nullptr);
     executor.set_updates(progress_.updates);
@@ -163,8 +181,11 @@ class TrainingRun {
   Result<void> run_step(TrainingExecutor& executor, std::int64_t step, bool more_follow,
                         ProgressLine& line) {
     const double lr = schedule_.of_update(static_cast<std::uint64_t>(executor.updates()));
+    const StepControls controls{
+        .loss_scale = loss_scale_.scale(),
+        .betas = schedule_.betas_at(schedule_.first_iteration() + executor.updates())};
     const std::vector<MicroBatch> batches = next_batches();
-    FATHOM_ASSIGN(const StepResult result, executor.step(batches, lr, more_follow));
+    FATHOM_ASSIGN(const StepResult result, executor.step(batches, lr, more_follow, controls));
     progress_.step = step;
     progress_.updates = executor.updates();
     const std::uint64_t tokens = config_.batch.train * setup_.length;
@@ -173,6 +194,7 @@ class TrainingRun {
                   .loss = result.loss,
                   .lr = lr,
                   .grad_norm = result.grad_norm,
+                  .loss_scale = controls.loss_scale,
                   .skipped = result.skipped,
                   .tokens = tokens,
                   .seconds = result.seconds,
@@ -189,7 +211,52 @@ class TrainingRun {
     planned_.nvme_read += result.planned.nvme_read;
     planned_.nvme_write += result.planned.nvme_write;
     skipped_ += result.skipped;
+    return after_step(executor, result);
+  }
+
+  // The loss scale's turn. An update that was left out is said, and ends the run when no later one
+  // could do better.
+  Result<void> after_step(TrainingExecutor& executor, const StepResult& result) {
+    const double before = loss_scale_.scale();
+    const bool can_go_on = loss_scale_.update(!result.non_finite.empty());
+    if (config_.precision.compute == config::Precision::fp16)
+      progress_.loss_scale = loss_scale_.state();
+    if (result.non_finite.empty()) {
+      skipped_in_a_row_ = 0;
+      return {};
+    }
+    ++skipped_in_a_row_;
+    const std::string scale =
+        loss_scale_.is_dynamic() ? fmt::format("; loss scale {} -> {}", before, loss_scale_.scale())
+                                 : "";
+    log::warning("step {}: {} is not finite, the update {}{}", progress_.step, result.non_finite,
+                 result.skipped ? "is left out" : "is applied all the same", scale);
+    if (loss_scale_.is_dynamic() && can_go_on) return {};
+    // Only a dynamic scale changes what the next step computes with the same weights.
+    FATHOM_CHECK(executor.flush());
+    FATHOM_ASSIGN(const std::optional<std::string> broken,
+                  first_non_finite_weight(*residence_, worker_pool()));
+    if (broken) return fail(stop(fmt::format("the weight {} is not finite any more", *broken)));
+    if (!can_go_on)
+      return fail(stop(fmt::format("{} overflows with the loss scale at its minimum of {}",
+                                   result.non_finite, loss_scale_.scale())));
+    if (skipped_in_a_row_ >= most_skipped)
+      return fail(
+          stop(fmt::format("the gradients of {} steps in a row were not finite, those of "
+                           "the last one first in {}",
+                           most_skipped, result.non_finite)));
     return {};
+  }
+
+  Error stop(const std::string& why) const {
+    const bool fp16 = config_.precision.compute == config::Precision::fp16;
+    return Error(Errc::bad_input, "train a step")
+        .on(fmt::format("step {}", progress_.step))
+        .because(why)
+        .remedy(fp16 ? "fp16 cannot hold this model: use bf16 or fp32, or a lower learning rate; a "
+                       "larger initial_scale_power cannot help"
+                     : "use a lower learning rate or a longer warm-up, and look at the data of "
+                       "this step");
   }
 
   Result<TrainSummary> finish() {
@@ -219,6 +286,7 @@ class TrainingRun {
         {"steps_run", steps},
         {"interrupted", summary.interrupted},
         {"skipped_steps", skipped_},
+        {"loss_scale", loss_scale_.scale()},
         {"loss",
          {{"first", first_loss_ ? json(*first_loss_) : json(nullptr)}, {"last", last_loss_}}},
         {"tokens", progress_.tokens},
@@ -259,6 +327,7 @@ class TrainingRun {
   TrainingSetup setup_;
   const config::Config& config_;
   config::LearningRate schedule_;
+  config::LossScale loss_scale_;
   models::Model model_;
   std::optional<Checkpoint> checkpoint_;
   std::unique_ptr<Residence> residence_;
@@ -270,7 +339,9 @@ class TrainingRun {
   std::optional<double> first_loss_;
   double last_loss_ = 0, seconds_ = 0, stalled_ = 0;
   std::uint64_t baseline_ = 0;
+  static constexpr int most_skipped = 8;
   std::int64_t skipped_ = 0;
+  int skipped_in_a_row_ = 0;
   bool interrupted_ = false, changed_ = false;
 };
 

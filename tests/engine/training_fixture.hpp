@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "base/random.hpp"
 #include "engine/executor.hpp"
 #include "engine/initial_state.hpp"
+#include "engine/optimizer_rule.hpp"
 #include "model_specs.hpp"
 
 namespace fathom::engine::testing_runs {
@@ -46,11 +48,23 @@ struct Job {
   models::ModelSpec spec = testing_specs::llama_spec(3, 64, 96, false);
   bool fp32 = false;   // precision of training
   bool widen = false;  // bf16 weights computed in fp32
+  bool fp16 = false;   // fp16 weights beside an fp32 master, computed in fp32
+  double loss_scale = 1;
   double clipping = 0.5;
   std::uint64_t micro_batch = 2, accumulation = 2, length = 16;
   std::uint64_t steps = 4;
   std::uint64_t seed = 7;
   kernels::AdamHyper hyper{.lr = 3e-3, .weight_decay = 0.1};
+  std::optional<config::OptimizerConfig> optimizer = {};  // another than hyper's; the rate is
+                                                          // hyper's
+
+  kernels::Hyper rule() const { return optimizer ? hyper_of(*optimizer) : kernels::Hyper(hyper); }
+  swap::SectionBytes sections() const {
+    const auto precision = fp32   ? config::Precision::fp32
+                           : fp16 ? config::Precision::fp16
+                                  : config::Precision::bf16;
+    return training_sections(precision, optimizer.value_or(config::OptimizerConfig{}));
+  }
 };
 
 // … and what must not change them.
@@ -74,18 +88,20 @@ struct Outcome {
 inline PlanInput plan_input(const Job& job, const Where& where) {
   PlanInput input;
   input.model = job.spec;
+  input.sections = job.sections();
   if (job.fp32) {
-    input.sections = swap::fp32_sections;
     input.compute = ComputeType::fp32;
     input.gradient_bytes = 4;
-  } else if (job.widen) {
+  } else if (job.widen || job.fp16) {
     input.compute = ComputeType::fp32;
     input.widen = true;
   }
   input.micro_batch = job.micro_batch;
   input.accumulation = job.accumulation;
   input.length = job.length;
-  input.lazy = job.clipping > 0;
+  input.lazy = job.clipping > 0 || job.fp16;
+  if (job.optimizer && job.optimizer->type == config::OptimizerType::lamb)
+    input.weights_lowest = input.states_lowest = Tier::host;
   input.landing_slots = input.ring_slots = where.slots;
   input.chunk_elements = where.chunk_elements;
   if (where.host_memory != 0) input.host_memory = where.host_memory;
@@ -155,7 +171,7 @@ class TrainingRun {
     }
     executor_ = std::make_unique<TrainingExecutor>(
         *plan_, **residence_, model_, pool_,
-        UpdateRule{.hyper = job.hyper, .clipping = job.clipping}, nullptr);
+        UpdateRule{.hyper = job.rule(), .clipping = job.clipping}, nullptr);
   }
 
   const std::optional<Error>& error() const { return error_; }
@@ -168,7 +184,8 @@ class TrainingRun {
     Outcome outcome;
     for (std::uint64_t step = 0; step < job_.steps; ++step) {
       FATHOM_ASSIGN(const StepResult result,
-                    executor_->step(batches_of(job_, step), job_.hyper.lr, step + 1 < job_.steps));
+                    executor_->step(batches_of(job_, step), job_.hyper.lr, step + 1 < job_.steps,
+                                    {.loss_scale = job_.loss_scale}));
       outcome.losses.push_back(result.loss);
       outcome.norms.push_back(result.grad_norm);
       outcome.steps.push_back(result);

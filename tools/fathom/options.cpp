@@ -109,7 +109,7 @@ void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
   add_flag_of(app, "--warmup-ratio", flags.warmup_ratio, "share of all steps that warms up");
   add_flag_of(app, "--max-grad-norm", flags.max_grad_norm, "fills gradient_clipping");
   add_flag_of(app, "--lr-scheduler-type", flags.lr_scheduler_type,
-              "constant, constant_with_warmup, linear, cosine");
+              "constant, constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial");
   // A flag that is not given must stay unset: the file decides then.
   const auto precision = [&app](const char* names, std::optional<bool>& target, const char* help) {
     app.add_flag_callback(names, [&target] { target = true; }, help);
