@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/units.hpp"
+#include "engine/plan/carry_layout.hpp"
 #include "engine/plan/plan.hpp"
 #include "engine/plan/program_builder.hpp"
 #include "engine/plan/simulator.hpp"
@@ -49,8 +50,8 @@ class Planner {
     pin_small_weights();
     for (std::uint32_t u = 0; u < plan_.units.size(); ++u)
       activation_ = std::max(activation_, activation(u));
-    // Inference carries one activation a micro-batch from unit to unit, in LibTorch's memory.
-    if (input.mode == Mode::inference) activation_ += input.accumulation * input_bytes();
+    // Inference carries activations from unit to unit in LibTorch's memory.
+    if (input.mode == Mode::inference) activation_ += input.accumulation * live_carry_bytes(input);
   }
 
   // Decides slots and placement for the budget; false when even the smallest does not fit.
@@ -86,7 +87,8 @@ class Planner {
     plan_.smallest_host_memory = smallest_;
     ProgramBuilder builder(plan_, landing_, ring_, widened_);
     if (input_.mode == Mode::inference) {
-      plan_.steady = builder.inference();
+      plan_.steady = builder.inference(false);
+      if (input_.model.encoder_decoder) plan_.decode = builder.inference(true);
     } else {
       plan_.steady = builder.training(true);
       plan_.first = builder.training(false);
@@ -104,9 +106,9 @@ class Planner {
   std::uint32_t unit_count() const { return static_cast<std::uint32_t>(plan_.units.size()); }
 
   std::uint64_t activation(std::uint32_t unit) const {
-    const auto bytes =
-        models::activation_bytes(input_.model, unit, input_.micro_batch, input_.length,
-                                 input_.compute_bytes(), input_.threads);
+    const auto bytes = models::activation_bytes(input_.model, unit, input_.micro_batch,
+                                                {input_.length, input_.target_length},
+                                                input_.compute_bytes(), input_.threads);
     return input_.mode == Mode::train ? std::max(bytes.forward, bytes.backward) : bytes.forward;
   }
 
@@ -163,10 +165,11 @@ class Planner {
     return plan_.layout.padded_bytes(
         c, static_cast<swap::SectionMask>(states & ~plan_.chunks[c].streamed));
   }
-  std::uint64_t input_bytes() const {
-    return round_up(
-        input_.micro_batch * input_.length * input_.model.hidden * input_.compute_bytes(),
-        io_alignment);
+  // Block inputs of one micro-batch.
+  std::uint64_t all_input_bytes() const {
+    std::uint64_t sum = 0;
+    for (std::uint32_t u = 1; u < unit_count(); ++u) sum += carry_bytes(input_, u - 1);
+    return sum;
   }
   std::uint64_t largest_elements(bool eager_only) const {
     std::uint64_t largest = 0;
@@ -183,7 +186,7 @@ class Planner {
     for (std::uint32_t u = 0; u < unit_count(); ++u)
       if (!plan_.units[u].weights_on_nvme) sum += weight_bytes(u);
     for (swap::ChunkId c = 0; c < plan_.chunks.size(); ++c) sum += pinned_states_bytes(c);
-    if (input_.mode == Mode::train) sum += (unit_count() - 1) * input_.accumulation * input_bytes();
+    if (input_.mode == Mode::train) sum += input_.accumulation * all_input_bytes();
     if (input_.widen) {
       sum += round_up(largest_elements(false) * 4, io_alignment);
       if (input_.model.tied_head)
@@ -322,7 +325,8 @@ class Planner {
   void lay_out_block_inputs() {
     for (std::uint32_t u = 1; u < unit_count(); ++u)
       for (std::uint64_t i = 0; i < input_.accumulation; ++i)
-        plan_.units[u].inputs.push_back(add_buffer(BufferKind::block_input, u, input_bytes()));
+        plan_.units[u].inputs.push_back(
+            add_buffer(BufferKind::block_input, u, carry_bytes(input_, u - 1)));
   }
 
   void lay_out_gradients() {
