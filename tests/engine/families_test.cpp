@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every kind of family trains, and gives the same bits wherever its state lives.
+#include <ostream>
+
 #include <gtest/gtest.h>
 
 #include "training_fixture.hpp"
@@ -14,6 +16,7 @@ struct Case {
   const char* name;
   const char* config;
 };
+void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
 
 class TrainingOfFamilies : public ::testing::TestWithParam<Case> {
  protected:
@@ -23,7 +26,11 @@ class TrainingOfFamilies : public ::testing::TestWithParam<Case> {
     if (!spec) throw std::runtime_error(spec.error().message());
     job.spec = std::move(*spec);
     job.steps = 3;
-    if (job.spec.encoder_decoder) job.target_length = 6;
+    // Targets that depend on nothing: it takes a few steps to learn which tokens there are.
+    if (job.spec.encoder_decoder) {
+      job.target_length = 6;
+      job.steps = 8;
+    }
     return job;
   }
   static void expect_same(const Outcome& got, const Outcome& wanted, const char* where) {
@@ -62,11 +69,11 @@ INSTANTIATE_TEST_SUITE_P(
                             "initializer_range":0.05})"},
         Case{"t5", R"({"model_type":"t5","vocab_size":96,"d_model":32,"d_kv":12,"d_ff":56,
                        "num_layers":3,"num_decoder_layers":2,"num_heads":3,
-                       "initializer_factor":0.3})"},
+                       "initializer_factor":0.1})"},
         Case{"t5_untied", R"({"model_type":"t5","vocab_size":96,"d_model":32,"d_kv":8,"d_ff":56,
                               "num_layers":1,"num_decoder_layers":3,"num_heads":4,
                               "feed_forward_proj":"gated-gelu","tie_word_embeddings":false,
-                              "initializer_factor":0.3})"}),
+                              "initializer_factor":0.1})"}),
     [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace
