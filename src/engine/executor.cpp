@@ -187,24 +187,72 @@ models::TensorList TrainingExecutor::parameters(const Op& op) const {
   return list;
 }
 
-at::Tensor TrainingExecutor::block_input(std::uint32_t unit, std::size_t micro_batch) const {
-  return carry_view(plan_, residence_.buffer(plan_.units[unit].inputs[micro_batch]));
+models::BatchContext TrainingExecutor::context(const MicroBatch& batch) const {
+  models::BatchContext context = plain_context(batch.input_ids);
+  context.decoder_input_ids = batch.decoder_input_ids;
+  if (batch.attention_mask.defined())
+    context.mask = source_mask(batch.attention_mask, plan_.input.compute);
+  return context;
+}
+
+// What a unit hands on lies in the buffer of the next unit's inputs, wherever it is used.
+std::byte* TrainingExecutor::carry_buffer(std::uint32_t carry, std::size_t micro_batch) const {
+  const std::uint32_t producer = plan_.input.model.carries[carry].producer;
+  return residence_.buffer(plan_.units[producer + 1].inputs[micro_batch]);
+}
+
+models::TensorList TrainingExecutor::block_inputs(std::uint32_t unit,
+                                                  std::size_t micro_batch) const {
+  models::TensorList list;
+  for (const std::uint32_t carry : plan_.input.model.units[unit].inputs)
+    list.push_back(carry_view(plan_, carry, carry_buffer(carry, micro_batch)));
+  return list;
+}
+
+models::TensorList TrainingExecutor::output_gradients(std::uint32_t unit,
+                                                      std::size_t micro_batch) const {
+  models::TensorList list;
+  for (const std::uint32_t carry : plan_.input.model.units[unit].outputs) {
+    std::byte* buffer = carry_buffer(carry, micro_batch);
+    list.push_back(
+        plan_.input.model.carries[carry].shared
+            ? carry_gradient_view(plan_, carry, buffer).to(scalar_type(plan_.input.compute))
+            : carry_view(plan_, carry, buffer));
+  }
+  return list;
+}
+
+// The gradient of an input with one user replaces it in its buffer: the input is not needed again,
+// and the gradient is what its producer needs. Those of several users add up, the last user first.
+void TrainingExecutor::hand_back(std::uint32_t unit, std::size_t micro_batch,
+                                 const models::TensorList& gradients) {
+  const std::vector<std::uint32_t>& inputs = plan_.input.model.units[unit].inputs;
+  for (std::size_t k = 0; k < inputs.size(); ++k) {
+    const models::CarrySpec& carry = plan_.input.model.carries[inputs[k]];
+    std::byte* buffer = carry_buffer(inputs[k], micro_batch);
+    if (!carry.shared) {
+      copy_into(carry_view(plan_, inputs[k], buffer), gradients[k]);
+      continue;
+    }
+    auto* sum = static_cast<float*>(carry_gradient_view(plan_, inputs[k], buffer).data_ptr());
+    add_tensor(&pool_, sum, gradients[k], unit == carry.last_user);
+  }
 }
 
 Result<void> TrainingExecutor::forward(const Op& op, Pass& pass) {
   const models::TensorList weights = parameters(op);
+  const std::vector<std::uint32_t>& outputs = plan_.input.model.units[op.unit].outputs;
   for (std::size_t i = 0; i < pass.batches->size(); ++i) {
-    models::TensorList carry;
-    if (op.unit != 0) carry.push_back(block_input(op.unit, i));
-    FATHOM_ASSIGN(const models::TensorList out, forward_block(*model_.blocks[op.unit], weights,
-                                                              carry, (*pass.batches)[i].input_ids));
-    copy_into(block_input(op.unit + 1, i), out.front());
+    FATHOM_ASSIGN(const models::TensorList out,
+                  forward_block(*model_.blocks[op.unit], weights, block_inputs(op.unit, i),
+                                context((*pass.batches)[i])));
+    FATHOM_ASSERT(out.size() == outputs.size(), "a block returns what its unit hands on");
+    for (std::size_t k = 0; k < outputs.size(); ++k)
+      copy_into(carry_view(plan_, outputs[k], carry_buffer(outputs[k], i)), out[k]);
   }
   return {};
 }
 
-// Gradients of micro-batch i replace the block's input in its buffer: the input is not needed
-// again, and the gradient is what the block before needs.
 Result<void> TrainingExecutor::backward(const Op& op, Pass& pass) {
   const bool embedding = op.unit == 0;
   // The gradient of a table of rows does not depend on their values, so none are landed for it.
@@ -212,12 +260,11 @@ Result<void> TrainingExecutor::backward(const Op& op, Pass& pass) {
       embedding ? placeholder_parameters(plan_, op.unit) : parameters(op);
   const bool continues = embedding && plan_.input.model.tied_head;  // the head's part is in already
   for (std::size_t i = 0; i < pass.batches->size(); ++i) {
-    models::TensorList carry;
-    if (!embedding) carry.push_back(block_input(op.unit, i));
+    const models::TensorList carry = block_inputs(op.unit, i);
     FATHOM_ASSIGN(const models::TensorList gradients,
                   block_gradients(*model_.blocks[op.unit], weights, carry,
-                                  (*pass.batches)[i].input_ids, block_input(op.unit + 1, i)));
-    if (!embedding) copy_into(block_input(op.unit, i), gradients.front());
+                                  context((*pass.batches)[i]), output_gradients(op.unit, i)));
+    hand_back(op.unit, i, gradients);
     for (std::size_t p = 0; p < weights.size(); ++p)
       add_gradient(op.unit, p, gradients[carry.size() + p], i == 0 && !continues);
   }
@@ -230,7 +277,7 @@ Result<void> TrainingExecutor::head(const Op& op, Pass& pass) {
   models::TensorList sums = gradient_sums(op.unit);
   if (tied) sums.push_back(gradient_sums(0).front());
   for (std::size_t i = 0; i < pass.batches->size(); ++i) {
-    const at::Tensor input = block_input(op.unit, i);
+    const at::Tensor input = block_inputs(op.unit, i).front();
     const at::Tensor hidden = input.view({-1, input.size(-1)});
     FATHOM_ASSIGN(const models::HeadLoss loss,
                   models::head_loss_backward(

@@ -32,7 +32,9 @@ namespace fathom::engine {
 
 struct MicroBatch {
   at::Tensor input_ids;  // int64 [b, s]
-  at::Tensor targets;    // int64 [b, s]; -100 is ignored
+  at::Tensor targets;    // int64, one for each row of logits; -100 is ignored
+  // Encoder-decoder: int64 [b, s] and [b, t].
+  at::Tensor attention_mask = {}, decoder_input_ids = {};
 };
 
 struct StepResult {
@@ -108,7 +110,11 @@ class TrainingExecutor {
   models::TensorList gradient_sums(std::uint32_t unit) const;
   void add_gradient(std::uint32_t unit, std::size_t parameter, const at::Tensor& gradient,
                     bool first) const;
-  at::Tensor block_input(std::uint32_t unit, std::size_t micro_batch) const;
+  models::BatchContext context(const MicroBatch& batch) const;
+  std::byte* carry_buffer(std::uint32_t carry, std::size_t micro_batch) const;
+  models::TensorList block_inputs(std::uint32_t unit, std::size_t micro_batch) const;
+  models::TensorList output_gradients(std::uint32_t unit, std::size_t micro_batch) const;
+  void hand_back(std::uint32_t unit, std::size_t micro_batch, const models::TensorList& gradients);
 
   const Plan& plan_;
   Residence& residence_;

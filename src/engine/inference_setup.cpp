@@ -51,6 +51,14 @@ Result<std::unique_ptr<InferenceSetup>> InferenceSetup::read(const InferenceOpti
 
 Result<void> InferenceSetup::open(const SweepShape& shape) {
   shape_ = shape;
+  if (!has_weights(options_.model))
+    return fail(Error(Errc::not_found, "load the weights")
+                    .on(options_.model)
+                    .because("there is neither model.safetensors nor model.safetensors.index.json")
+                    .remedy("give a Hugging Face directory with weights"));
+  FATHOM_ASSIGN(const models::SafetensorsReader reader,
+                models::SafetensorsReader::open(options_.model));
+  FATHOM_ASSIGN(const ParameterSource source, safetensors_source(reader, spec_));
   PlanInput input;
   input.model = spec_;
   input.mode = Mode::inference;
@@ -61,18 +69,20 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   input.accumulation = shape.batches;
   // A decoding sweep has few tokens but attends to the whole cache: bounding both by one length is
   // safe.
-  input.length = std::max(shape.length, shape.capacity);
+  const bool two = spec_.encoder_decoder;
+  input.length = two ? shape.length : std::max(shape.length, shape.capacity);
+  input.target_length = two ? shape.target : 0;
   const bool nvme = config().zero.offload_param.tier == config::Tier::nvme;
   input.weights_lowest = nvme ? Tier::nvme : Tier::host;
   input.states_lowest = Tier::host;
   input.chunk_elements = config().zero.chunk_elements;
   input.path_weights = path_weights(config());
-  const std::uint64_t cache_bytes = shape.batches * shape.rows * shape.capacity * spec_.layers * 2 *
-                                    spec_.kv_heads * spec_.head_dim * input.compute_bytes();
-  // A padded batch has a mask, made in fp32 and rounded to the compute type.
-  const std::uint64_t mask_bytes = shape.rows * shape.length *
-                                   std::max(shape.length, shape.capacity) *
-                                   (4 + input.compute_bytes());
+  const std::uint64_t cache_bytes =
+      shape.batches * shape.rows * cache_elements() * input.compute_bytes();
+  // A padded batch has a mask, made in fp32 and rounded to the compute type; an encoder's is a row.
+  const std::uint64_t mask_columns = two ? 1 : std::max(shape.length, shape.capacity);
+  const std::uint64_t mask_bytes =
+      shape.rows * shape.length * mask_columns * (4 + input.compute_bytes());
   input.fixed_bytes = cache_bytes + mask_bytes;
   input.threads = worker_pool().size();
   input.host_memory = config().fathom.host_memory ? *config().fathom.host_memory
@@ -83,14 +93,6 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   FATHOM_ASSIGN(plan_, make_plan(input));
   FATHOM_CHECK(refuse_shortfalls(find_shortfalls(config(), *plan_)));
   log::debug("\n{}", plan_text(*plan_, {}));
-  if (!has_weights(options_.model))
-    return fail(Error(Errc::not_found, "load the weights")
-                    .on(options_.model)
-                    .because("there is neither model.safetensors nor model.safetensors.index.json")
-                    .remedy("give a Hugging Face directory with weights"));
-  FATHOM_ASSIGN(const models::SafetensorsReader reader,
-                models::SafetensorsReader::open(options_.model));
-  FATHOM_ASSIGN(const ParameterSource source, safetensors_source(reader, spec_));
   FATHOM_ASSIGN(model_, models::make_model(spec_));
   FATHOM_ASSIGN(residence_,
                 Residence::create(*plan_, store_options(config(), *plan_), worker_pool()));
@@ -103,15 +105,29 @@ Result<void> InferenceSetup::open(const SweepShape& shape) {
   return {};
 }
 
-std::vector<models::LayerCache> InferenceSetup::make_caches(std::uint64_t rows) const {
+std::uint64_t InferenceSetup::cache_elements() const {
+  if (shape_.capacity == 0) return 0;
+  const std::uint64_t position = 2 * spec_.kv_heads * spec_.head_dim;
+  if (!spec_.encoder_decoder) return spec_.layers * position * shape_.capacity;
+  return spec_.t5.decoder_layers * position * (shape_.capacity + shape_.length);
+}
+
+std::vector<models::LayerCache> InferenceSetup::make_caches(std::uint64_t rows,
+                                                            std::uint64_t source) const {
   std::vector<models::LayerCache> caches(spec_.layers);
-  const auto options = at::TensorOptions().dtype(scalar_type(compute_));
-  const std::vector<std::int64_t> shape = {
-      static_cast<std::int64_t>(rows), static_cast<std::int64_t>(spec_.kv_heads),
-      static_cast<std::int64_t>(shape_.capacity), static_cast<std::int64_t>(spec_.head_dim)};
-  for (models::LayerCache& cache : caches) {
-    cache.keys = at::empty(shape, options);
-    cache.values = at::empty(shape, options);
+  const auto make = [&](std::uint64_t positions) {
+    return at::empty(
+        {static_cast<std::int64_t>(rows), static_cast<std::int64_t>(spec_.kv_heads),
+         static_cast<std::int64_t>(positions), static_cast<std::int64_t>(spec_.head_dim)},
+        at::TensorOptions().dtype(scalar_type(compute_)));
+  };
+  const std::uint64_t first = spec_.encoder_decoder ? spec_.t5.encoder_layers : 0;
+  for (std::uint64_t i = first; i < caches.size(); ++i) {
+    caches[i].keys = make(shape_.capacity);
+    caches[i].values = make(shape_.capacity);
+    if (!spec_.encoder_decoder) continue;
+    caches[i].cross_keys = make(source);
+    caches[i].cross_values = make(source);
   }
   return caches;
 }

@@ -69,6 +69,7 @@ PlanInput training_input(const TrainingSetup& setup, const config::Config& confi
   input.micro_batch = config.batch.micro;
   input.accumulation = config.batch.accumulation;
   input.length = setup.length;
+  input.target_length = setup.target_length;
   // An fp16 overflow is known only when backward ends.
   input.lazy = config.gradient_clipping > 0 || precision == config::Precision::fp16;
   input.weights_lowest = tier_of(config.zero.offload_param);
@@ -78,13 +79,38 @@ PlanInput training_input(const TrainingSetup& setup, const config::Config& confi
   input.world = static_cast<std::uint32_t>(config.batch.world_size);
   input.threads = worker_pool().size();
   if (setup.data) input.fixed_bytes = setup.data->memory_bytes();
+  if (setup.pairs) input.fixed_bytes = setup.pairs->memory_bytes();
   return input;
+}
+
+Result<void> open_data(const TrainOptions& options, TrainingSetup& setup) {
+  if (setup.spec.encoder_decoder) {
+    FATHOM_ASSIGN(setup.pairs, models::PairDataset::open(options.data, *setup.tokenizer, setup.spec,
+                                                         {.source_length = setup.length,
+                                                          .target_length = setup.target_length,
+                                                          .shuffle = options.shuffle,
+                                                          .seed = options.seed}));
+    return {};
+  }
+  FATHOM_ASSIGN(setup.data, models::Dataset::open(options.data, *setup.tokenizer,
+                                                  {.sequence_length = setup.length,
+                                                   .vocabulary = setup.spec.vocabulary,
+                                                   .shuffle = options.shuffle,
+                                                   .seed = options.seed,
+                                                   .wide = options.wide_data}));
+  return {};
 }
 
 // "auto" leaves the system a fifth of what is free now.
 std::uint64_t automatic_host_memory() { return aio::memory_limit().available / 5 * 4; }
 
 }  // namespace
+
+std::uint64_t TrainingSetup::windows() const { return pairs ? pairs->records() : data->windows(); }
+
+std::uint64_t TrainingSetup::dropped_tokens() const {
+  return pairs ? pairs->dropped_tokens() : data->dropped_tokens();
+}
 
 ThreadPool& worker_pool() {
   static ThreadPool pool(std::max(1U, std::thread::hardware_concurrency()));
@@ -223,6 +249,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
                     .on(fmt::format("--seq-len {}", setup.length))
                     .because(fmt::format("the model has {} positions", setup.spec.max_positions))
                     .remedy(fmt::format("use 1 to {}", setup.spec.max_positions)));
+  if (setup.spec.encoder_decoder) setup.target_length = options.target_len.value_or(setup.length);
   // The schedule may need the number of steps, and that the batch size: a first look gives the
   // latter.
   FATHOM_ASSIGN(setup.config, load_run_config(options, config::Purpose::train, setup.spec, 1));
@@ -231,15 +258,10 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
       return fail(
           Error(Errc::bad_config, "train").because("no data was given").remedy("add --data FILE"));
     FATHOM_ASSIGN(setup.tokenizer, models::Tokenizer::load(options.model));
-    FATHOM_ASSIGN(setup.data, models::Dataset::open(options.data, *setup.tokenizer,
-                                                    {.sequence_length = setup.length,
-                                                     .vocabulary = setup.spec.vocabulary,
-                                                     .shuffle = options.shuffle,
-                                                     .seed = options.seed,
-                                                     .wide = options.wide_data}));
+    FATHOM_CHECK(open_data(options, setup));
   }
   const std::uint64_t batch = setup.config.config.batch.train;
-  const std::uint64_t windows = setup.data ? setup.data->windows() : batch;
+  const std::uint64_t windows = setup.data || setup.pairs ? setup.windows() : batch;
   setup.steps = options.flags.max_steps.value_or(
       std::max<std::uint64_t>(1, options.epochs.value_or(3) * windows / batch));
   FATHOM_ASSIGN(setup.config,

@@ -21,6 +21,7 @@
 #include "engine/metrics.hpp"
 #include "engine/model_files.hpp"
 #include "engine/optimizer_rule.hpp"
+#include "engine/pair_batch.hpp"
 #include "engine/plan/render.hpp"
 #include "engine/versions.hpp"
 #include "engine/weight_check.hpp"
@@ -43,6 +44,7 @@ class TrainingRun {
 
   Result<TrainSummary> run() {
     FATHOM_CHECK(find_resume_point());
+    FATHOM_CHECK(open_weights());
     FATHOM_CHECK(allocate());
     FATHOM_CHECK(load_state());
     FATHOM_CHECK(open_outputs());
@@ -76,6 +78,22 @@ class TrainingRun {
     return {};
   }
 
+  // Before anything is allocated or created: weights that do not fit the model are refused here.
+  Result<void> open_weights() {
+    if (checkpoint_) return {};
+    if (!has_weights(options_.model)) {
+      log::info("no weights in {}: random initialisation with seed {}", options_.model,
+                options_.seed);
+      source_ = random_source(options_.seed);
+      return {};
+    }
+    FATHOM_ASSIGN(models::SafetensorsReader reader,
+                  models::SafetensorsReader::open(options_.model));
+    reader_.emplace(std::move(reader));
+    FATHOM_ASSIGN(source_, safetensors_source(*reader_, setup_.spec));
+    return {};
+  }
+
   Result<void> allocate() {
     FATHOM_ASSIGN(model_, models::make_model(setup_.spec));
     baseline_ = resident_bytes();
@@ -90,15 +108,10 @@ class TrainingRun {
       FATHOM_CHECK(check_optimizer());
       return load_checkpoint(*checkpoint_, *residence_);
     }
-    if (!has_weights(options_.model)) {
-      log::info("no weights in {}: random initialisation with seed {}", options_.model,
-                options_.seed);
-      return fill_residence(*residence_, random_source(options_.seed), false, worker_pool());
-    }
-    FATHOM_ASSIGN(const models::SafetensorsReader reader,
-                  models::SafetensorsReader::open(options_.model));
-    FATHOM_ASSIGN(const ParameterSource source, safetensors_source(reader, setup_.spec));
-    return fill_residence(*residence_, source, false, worker_pool());
+    FATHOM_CHECK(fill_residence(*residence_, source_, false, worker_pool()));
+    reader_.reset();
+    source_ = {};
+    return {};
   }
 
   // States of another rule may have the same sizes and mean something else.
@@ -127,8 +140,24 @@ class TrainingRun {
     return {};
   }
 
-  // The step's micro-batches: windows in order, rows in order.
-  std::vector<MicroBatch> next_batches() {
+  // The step's micro-batches: windows or records in order, rows in order.
+  std::vector<MicroBatch> next_batches() { return setup_.pairs ? next_pairs() : next_windows(); }
+
+  std::vector<MicroBatch> next_pairs() {
+    std::vector<MicroBatch> batches;
+    for (std::uint64_t i = 0; i < config_.batch.accumulation; ++i) {
+      const PairBatch pairs = pair_batch(*setup_.pairs, progress_.next_window, config_.batch.micro,
+                                         setup_.length, setup_.target_length);
+      progress_.next_window += config_.batch.micro;
+      batches.push_back({.input_ids = pairs.input_ids,
+                         .targets = pairs.labels,
+                         .attention_mask = pairs.attention_mask,
+                         .decoder_input_ids = pairs.decoder_input_ids});
+    }
+    return batches;
+  }
+
+  std::vector<MicroBatch> next_windows() {
     const auto length = static_cast<std::int64_t>(setup_.length);
     const auto rows = static_cast<std::int64_t>(config_.batch.micro);
     std::vector<std::int64_t> window(setup_.length + 1);
@@ -188,7 +217,7 @@ class TrainingRun {
     FATHOM_ASSIGN(const StepResult result, executor.step(batches, lr, more_follow, controls));
     progress_.step = step;
     progress_.updates = executor.updates();
-    const std::uint64_t tokens = config_.batch.train * setup_.length;
+    const std::uint64_t tokens = config_.batch.train * setup_.tokens_per_row();
     progress_.tokens += tokens;
     StepMetrics m{.step = step,
                   .loss = result.loss,
@@ -292,8 +321,9 @@ class TrainingRun {
         {"tokens", progress_.tokens},
         {"seconds", seconds_},
         {"tokens_per_second",
-         seconds_ > 0 ? steps * static_cast<double>(config_.batch.train * setup_.length) / seconds_
-                      : 0},
+         seconds_ > 0
+             ? steps * static_cast<double>(config_.batch.train * setup_.tokens_per_row()) / seconds_
+             : 0},
         {"stalled_seconds", stalled_},
         {"lower_bound_seconds", setup_.plan.prediction.lower_bound_seconds},
         {"percent_of_bound",
@@ -311,8 +341,7 @@ class TrainingRun {
           {"resident_set", peak_resident_bytes()},
           {"resident_set_before", baseline_}}},
         {"pages", aio::to_string(residence_->arena().page_kind())},
-        {"data",
-         {{"windows", setup_.data->windows()}, {"dropped_tokens", setup_.data->dropped_tokens()}}},
+        {"data", {{"windows", setup_.windows()}, {"dropped_tokens", setup_.dropped_tokens()}}},
         {"checkpoint", summary.checkpoint},
         {"metrics", metrics_.path()},
         {"trace", options_.trace},
@@ -330,6 +359,8 @@ class TrainingRun {
   config::LossScale loss_scale_;
   models::Model model_;
   std::optional<Checkpoint> checkpoint_;
+  std::optional<models::SafetensorsReader> reader_;  // while loading, with what reads from it
+  ParameterSource source_;
   std::unique_ptr<Residence> residence_;
   std::optional<Trace> trace_;
   MetricsFile metrics_;

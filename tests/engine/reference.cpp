@@ -113,8 +113,9 @@ class Reference {
   double micro_batch(const MicroBatch& batch, double predictions) {
     std::vector<models::TensorList> inputs = {{}};
     for (std::size_t u = 0; u + 1 < units_.size(); ++u)
-      inputs.push_back(
-          {forward_block(*model_.blocks[u], parameters(u), inputs[u], batch.input_ids)->front()});
+      inputs.push_back({forward_block(*model_.blocks[u], parameters(u), inputs[u],
+                                      plain_context(batch.input_ids))
+                            ->front()});
     const std::size_t head = units_.size() - 1;
     models::TensorList weights = parameters(head), sums;
     for (std::size_t p = 0; p < units_[head].spec->parameters.size(); ++p)
@@ -130,8 +131,8 @@ class Reference {
         static_cast<std::int64_t>(models::loss_chunk_rows(job_.spec, rows)), 1 / predictions, sums);
     at::Tensor gradient = loss->gradient.view(inputs[head].front().sizes());
     for (std::size_t u = head; u-- > 0;) {
-      const auto gradients =
-          block_gradients(*model_.blocks[u], parameters(u), inputs[u], batch.input_ids, gradient);
+      const auto gradients = block_gradients(*model_.blocks[u], parameters(u), inputs[u],
+                                             plain_context(batch.input_ids), {gradient});
       if (u == 0 && job_.spec.tied_head) {
         embedding_.push_back(gradients->front());
         continue;

@@ -52,6 +52,7 @@ struct Job {
   double loss_scale = 1;
   double clipping = 0.5;
   std::uint64_t micro_batch = 2, accumulation = 2, length = 16;
+  std::uint64_t target_length = 0;  // encoder-decoder
   std::uint64_t steps = 4;
   std::uint64_t seed = 7;
   kernels::AdamHyper hyper{.lr = 3e-3, .weight_decay = 0.1};
@@ -99,6 +100,7 @@ inline PlanInput plan_input(const Job& job, const Where& where) {
   input.micro_batch = job.micro_batch;
   input.accumulation = job.accumulation;
   input.length = job.length;
+  input.target_length = job.target_length;
   input.lazy = job.clipping > 0 || job.fp16;
   if (job.optimizer && job.optimizer->type == config::OptimizerType::lamb)
     input.weights_lowest = input.states_lowest = Tier::host;
@@ -117,6 +119,26 @@ inline std::uint64_t smallest_memory(const Job& job, Where where = {}) {
   return std::stoull(text.substr(open + 1));
 }
 
+// A batch for an encoder-decoder model: the second half of every source is padding in odd rows.
+inline MicroBatch pairs_of(const Job& job, const CounterRandom& random, std::uint64_t& at) {
+  const auto type = at::TensorOptions().dtype(c10::ScalarType::Long);
+  const auto rows = static_cast<std::int64_t>(job.micro_batch);
+  const auto make = [&](std::uint64_t columns) {
+    at::Tensor ids = at::empty({rows, static_cast<std::int64_t>(columns)}, type);
+    auto* id = static_cast<std::int64_t*>(ids.data_ptr());
+    for (std::int64_t i = 0; i < ids.numel(); ++i)
+      id[i] = static_cast<std::int64_t>(random.bits(at++) % (job.spec.vocabulary / 4));
+    return ids;
+  };
+  MicroBatch batch{make(job.length), make(job.target_length), make(job.length),
+                   make(job.target_length)};
+  auto* keep = static_cast<std::int64_t*>(batch.attention_mask.data_ptr());
+  const auto length = static_cast<std::int64_t>(job.length);
+  for (std::int64_t i = 0; i < batch.attention_mask.numel(); ++i)
+    keep[i] = i / length % 2 == 0 || i % length < length / 2;
+  return batch;
+}
+
 // Token ids that depend on (step, micro-batch, element) only.
 inline std::vector<MicroBatch> batches_of(const Job& job, std::uint64_t step) {
   const CounterRandom random(job.seed, "tokens");
@@ -126,6 +148,10 @@ inline std::vector<MicroBatch> batches_of(const Job& job, std::uint64_t step) {
   std::vector<MicroBatch> batches;
   std::uint64_t at = step * job.accumulation * job.micro_batch * (job.length + 1);
   for (std::uint64_t i = 0; i < job.accumulation; ++i) {
+    if (job.spec.encoder_decoder) {
+      batches.push_back(pairs_of(job, random, at));
+      continue;
+    }
     MicroBatch batch{at::empty({rows, columns}, type), at::empty({rows, columns}, type)};
     auto* ids = static_cast<std::int64_t*>(batch.input_ids.data_ptr());
     auto* targets = static_cast<std::int64_t*>(batch.targets.data_ptr());

@@ -85,6 +85,9 @@ void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
   app.add_option("--seq-len", options.seq_len,
                  "tokens of a row (default: the model's positions, at most 1024)")
       ->check(whole_number(1));
+  app.add_option("--target-len", options.target_len,
+                 "encoder-decoder: tokens of a target (default: as --seq-len)")
+      ->check(whole_number(1));
   app.add_option("--steps,--max-steps,--max_steps", options.flags.max_steps,
                  "optimizer steps in all, those before --resume included")
       ->check(whole_number(1));
