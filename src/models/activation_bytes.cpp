@@ -72,22 +72,29 @@ Bytes norm_peak(const Widths& w, Bytes size) {
   return size * (w.narrow ? 8 + w.e : 2 * w.e);
 }
 
-// The tensors of a feed-forward network as wide as its middle.
-Bytes middle_forward(const Widths& w) { return (w.gated ? 2 : 1) * w.middle; }
+// A feed-forward network without its input: gate and up, or the product and the result.
+Bytes middle_forward(const Widths& w) {
+  return std::max((w.gated ? 2 : 1) * w.middle, w.middle + w.hidden);
+}
 // Saved, less the product, and their gradients.
 Bytes middle_backward(const Widths& w) { return (w.gated ? 6 : 3) * w.middle; }
 
 // Experts of one token, without the residual and the norm: rows sorted by expert, results, the same
-// in the tokens' order and weighted. The worst routing sends all tokens through one expert.
+// in the tokens' order and weighted. The worst routing sends all tokens through the same experts.
 Bytes experts_forward(const Widths& w) {
   const Bytes rows = w.per_token * w.hidden;
   const Bytes routing = 8 * (2 * w.experts + 6 * w.per_token);
   return routing + w.e * (2 * rows + std::max(2 * w.middle, 3 * rows));
 }
-Bytes experts_backward(const Widths& w) {
+// As the experts are differentiated one by one, what they saved goes and the gradients of their
+// weights come: the most is there at the first or at the last of them.
+Bytes experts_backward(const Widths& w, Bytes tokens) {
   const Bytes rows = w.per_token * w.hidden;
   const Bytes routing = 8 * (3 * w.experts + 8 * w.per_token);
-  return routing + w.e * (4 * rows + 4 * w.per_token * w.middle + 2 * w.middle);
+  const Bytes first =
+      tokens * w.e * (4 * w.per_token + 2) * w.middle + w.e * w.mlp_elements / w.experts;
+  const Bytes last = tokens * w.e * 6 * w.middle + w.e * w.mlp_elements;
+  return tokens * (routing + w.e * 4 * rows) + std::max(first, last);
 }
 
 Bytes layer_forward(const Widths& w) {
@@ -136,17 +143,17 @@ Bytes layer_backward(const Widths& w, const UnitSpec& unit, Bytes tokens, Bytes 
   const Bytes output = w.e * w.hidden;
 
   // The feed-forward network, differentiated: what it saved, gradients, and down's.
-  const Bytes mlp = w.experts != 0 ? experts_backward(w) : w.e * middle_backward(w);
-  const Bytes mlp_gradients = w.experts != 0 ? w.mlp_elements : w.hidden * w.middle;
+  const Bytes mlp = w.experts != 0 ? experts_backward(w, tokens)
+                                   : w.e * (tokens * middle_backward(w) + w.hidden * w.middle);
   const Bytes in_mlp =
-      tokens * (w.small + attention_norm + head_norms + heads + mlp_norm + output + mlp) +
-      w.e * mlp_gradients;
+      tokens * (w.small + attention_norm + head_norms + heads + mlp_norm + output) + mlp;
   // Attention, differentiated: the gradient of its output twice, those of query, key and value over
   // all heads (in 16-bit types beside fp32 sums), the residual's; those of the MLP and of o. One
   // matrix for the three gets their gradients side by side in a copy.
   const Bytes in_attention =
       tokens * (w.small + 32 * w.query / w.head_dim + attention_norm + head_norms + heads -
-                w.e * w.query + output + w.e * (w.hidden + 5 * w.query + (w.fused ? w.query : 0)) +
+                w.e * w.query + output +
+                w.e * (w.hidden + 5 * w.query + (w.fused && !w.narrow ? w.query : 0)) +
                 (w.narrow ? 3 * sizeof(float) * w.query : 0)) +
       w.e * (w.mlp_elements + w.hidden * w.query) + scratch;
   // The first norm, differentiated: the gradients of all parameters are there.
@@ -163,7 +170,7 @@ ActivationBytes of_embedding(const ModelSpec& spec, Bytes tokens, Bytes element)
   const Bytes output = tokens * (spec.hidden * element * (positions ? 2 : 1) + (positions ? 8 : 0));
   // Two lookups in one table, source and target, give two gradients that are then added.
   const Bytes gradients = spec.units.front().elements() * (spec.encoder_decoder ? 2 : 1);
-  return {output, output + gradients * element};
+  return {output, tokens * spec.hidden * element + gradients * element + 8 * tokens};
 }
 
 ActivationBytes of_layer(const ModelSpec& spec, const UnitSpec& unit, Bytes tokens, Bytes length,
@@ -193,8 +200,8 @@ ActivationBytes of_head(const ModelSpec& spec, Bytes tokens, Bytes element) {
   // While the logits turn into their gradient; while the norm is differentiated; while a gradient
   // is added up, a slice of it widened.
   const Bytes turning = rows * (logits + norm);
-  const Bytes differentiating =
-      rows * (v * element + h * (w.narrow ? 24 : 20)) + weights + h * element;
+  const Bytes norm_backward = h * (w.layer_norm ? 3 * element : (w.narrow ? 24 : 20));
+  const Bytes differentiating = rows * (v * element + norm_backward) + weights + h * element;
   const Bytes adding = rows * (v * element + h * element) + weights +
                        (w.narrow ? sizeof(float) * std::min<Bytes>(MiB, v * h) : 0);
   bytes.backward =

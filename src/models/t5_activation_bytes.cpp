@@ -18,14 +18,17 @@ struct Sizes {
   Bytes hidden, inner, middle, heads;
   Bytes e;
   bool narrow, gated, decodes;
+  bool ends;  // with the encoder's final norm
 };
 
 Sizes sizes_of(const ModelSpec& spec, const UnitSpec& unit, Bytes batch, const Lengths& lengths,
                Bytes element) {
   const Bytes length = lengths.of(unit.side);
   const bool decodes = unit.side == Side::target;
-  const bool gated = std::ranges::any_of(
-      unit.parameters, [](const ParameterSpec& p) { return p.role == Role::gate; });
+  const auto has = [&](Role role) {
+    return std::ranges::any_of(unit.parameters,
+                               [role](const ParameterSpec& p) { return p.role == role; });
+  };
   return {.tokens = batch * length,
           .others = decodes ? batch * lengths.source : 0,
           .scores = batch * spec.heads * length * length,
@@ -36,8 +39,9 @@ Sizes sizes_of(const ModelSpec& spec, const UnitSpec& unit, Bytes batch, const L
           .heads = spec.heads,
           .e = element,
           .narrow = element < sizeof(float),
-          .gated = gated,
-          .decodes = decodes};
+          .gated = has(Role::gate),
+          .decodes = decodes,
+          .ends = has(Role::final_norm)};
 }
 
 // The learned bias with the rows it is looked up from; in the decoder the causal mask.
@@ -73,7 +77,13 @@ Bytes backward(const Sizes& z, const UnitSpec& unit) {
   const Bytes mlp_weights = z.e * (z.gated ? 3 : 2) * z.hidden * z.middle;
   const Bytes all_weights = z.e * unit.elements();
 
-  const Bytes in_mlp = self + cross + mlp + middle + z.e * z.hidden * z.middle;
+  // With everything saved, the final norm's own gradient.
+  const Bytes saved_middle = z.e * z.tokens * (z.gated ? 4 : 2) * z.middle;
+  const Bytes in_final = z.ends ? self + mlp + saved_middle + norm_saved(z) +
+                                      z.tokens * z.hidden * (z.narrow ? 16 : 12)
+                                : 0;
+  const Bytes in_mlp =
+      self + cross + mlp + middle + z.e * z.hidden * z.middle + (z.ends ? state : 0);
   // Gradients of both sides' projections; the one of the state beside its sum.
   const Bytes in_cross =
       self + cross + mlp_weights + state +
@@ -85,7 +95,7 @@ Bytes backward(const Sizes& z, const UnitSpec& unit) {
   const Bytes at_end = norm_saved(z) + z.tokens * z.hidden * (z.narrow ? 16 : 12) + 3 * inner +
                        all_weights + 2 * bias_bytes(z) +
                        (z.decodes ? z.e * z.others * z.hidden : 0);
-  return std::max({in_mlp, in_cross, in_scores, at_end});
+  return std::max({in_final, in_mlp, in_cross, in_scores, at_end});
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ class TrainingOfFamilies : public ::testing::TestWithParam<Case> {
     // Targets that depend on nothing: it takes a few steps to learn which tokens there are.
     if (job.spec.encoder_decoder) {
       job.target_length = 6;
-      job.steps = 8;
+      job.steps = 6;
     }
     return job;
   }
@@ -40,18 +40,17 @@ class TrainingOfFamilies : public ::testing::TestWithParam<Case> {
   }
 };
 
+// In bf16 lazily with clipping, in fp32 eagerly without.
 TEST_P(TrainingOfFamilies, LearnsAndGivesTheSameBitsFromDiskAsFromMemory) {
   for (const bool fp32 : {false, true}) {
-    for (const double clipping : {0.5, 0.0}) {
-      Job job = this->job();
-      job.fp32 = fp32;
-      job.clipping = clipping;
-      const Outcome wanted = outcome_of(job, {});
-      EXPECT_LT(wanted.losses.back(), wanted.losses.front()) << "it learns";
-      const Outcome on_disk = outcome_of(job, {.host_memory = smallest_memory(job)});
-      expect_same(on_disk, wanted, "as much as possible on disk");
-      EXPECT_GT(on_disk.counters.total_read(), 0U);
-    }
+    Job job = this->job();
+    job.fp32 = fp32;
+    job.clipping = fp32 ? 0 : 0.5;
+    const Outcome wanted = outcome_of(job, {});
+    EXPECT_LT(wanted.losses.back(), wanted.losses.front()) << "it learns";
+    const Outcome on_disk = outcome_of(job, {.host_memory = smallest_memory(job)});
+    expect_same(on_disk, wanted, "as much as possible on disk");
+    EXPECT_GT(on_disk.counters.total_read(), 0U);
   }
 }
 
