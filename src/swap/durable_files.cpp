@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "base/assert.hpp"
 #include "base/log.hpp"
@@ -179,6 +180,14 @@ Result<void> DurableFiles::commit(const Record& record) {
   if (failure_) return fail(*failure_);
   for (std::uint32_t path = 0; path < files_.size(); ++path) {
     if (!files_[path]) continue;
+    // Nobody would ever find a commit to a file that has no name any more.
+    if (struct stat info{}; ::fstat(files_[path]->fd(), &info) == 0 && info.st_nlink == 0) {
+      failure_ = Error(Errc::io, "commit to a data file")
+                     .on(data_path(path))
+                     .because("it was removed while the run used it")
+                     .remedy("keep hands off job directories of live runs; start again");
+      return fail(*failure_);
+    }
     if (calls_->sync_data(files_[path]->fd()) == 0) continue;
     failure_ = Error(Errc::io, "sync a data file")
                    .on(data_path(path))

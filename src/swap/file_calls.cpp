@@ -2,6 +2,7 @@
 #include "swap/file_calls.hpp"
 
 #include <cerrno>
+#include <cstdio>
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -40,6 +41,10 @@ UniqueFd FileCalls::open_beneath(int directory, const char* name, int flags, mod
 
 int FileCalls::make_directory(int parent, const char* name) {
   return ::mkdirat(parent, name, 0700);
+}
+
+int FileCalls::rename(int directory, const char* from, const char* to) {
+  return ::renameat(directory, from, directory, to);
 }
 
 int FileCalls::remove(int directory, const char* name, bool is_directory) {

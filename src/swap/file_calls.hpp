@@ -31,7 +31,8 @@ class FileCalls {
 
   // openat2 that stays below `directory` and follows no link of any kind.
   virtual UniqueFd open_beneath(int directory, const char* name, int flags, mode_t mode);
-  virtual int make_directory(int parent, const char* name);  // mode 0700
+  virtual int make_directory(int parent, const char* name);             // mode 0700
+  virtual int rename(int directory, const char* from, const char* to);  // replaces `to`
   virtual int remove(int directory, const char* name, bool is_directory);
   virtual Result<void> reserve(int fd, const std::string& where, std::uint64_t bytes);
   // All of it, or -1; a file that ends before is EIO.

@@ -26,6 +26,7 @@ constexpr auto lock_interval = std::chrono::milliseconds(10);
 std::string_view why_refused(int error) {
   switch (error) {
     case ELOOP: return "it is a link, and links are not followed here";
+    case ENOTDIR: return "it is no directory, or a link to one";
     case EXDEV: return "it leads out of the directory";
     case EEXIST: return "the name is taken, and nothing is ever replaced";
     default: return "";
@@ -33,15 +34,12 @@ std::string_view why_refused(int error) {
 }
 
 Error open_error(std::string_view tried, const std::string& where, int error) {
-  Error failure(error == ENOENT   ? Errc::not_found
-                : error == ENOSPC ? Errc::no_space
-                                  : Errc::io,
-                tried);
-  failure = std::move(failure).on(where);
-  if (const std::string_view why = why_refused(error); !why.empty())
-    failure = std::move(failure).because(why);
-  return std::move(failure).because_errno(error).remedy(
-      "name a directory of your own on a healthy disk");
+  const Errc code = error == ENOENT ? Errc::not_found : error == ENOSPC ? Errc::no_space : Errc::io;
+  Error failure = Error(code, tried).on(where);
+  const std::string_view why = why_refused(error);
+  return (why.empty() ? std::move(failure) : std::move(failure).because(why))
+      .because_errno(error)
+      .remedy("name a directory of your own on a healthy disk");
 }
 
 // The directory that job directories lie in is the user's choice, links and all; what others may
@@ -120,10 +118,8 @@ Result<JobDirectory> JobDirectory::create(FileCalls& calls, const std::string& p
     job.fd_ = calls.open_beneath(job.parent_.get(), job.name_.c_str(), O_RDONLY | O_DIRECTORY, 0);
     if (!job.fd_) return fail(job.failed("open a job directory", ""));
     FATHOM_CHECK(job.check(job.fd_.get(), job.path_, true));
-    FATHOM_ASSIGN(job.owner_file_, job.create_file(owner_file_name));
     FATHOM_CHECK(job.acquire(Access::run, 0));
     FATHOM_CHECK(job.write_owner());
-    FATHOM_CHECK(job.sync());
     if (calls.sync_directory(job.parent_.get()) != 0)
       return fail(open_error("sync a directory", parent, errno));
     return {};
@@ -146,30 +142,23 @@ Result<JobDirectory> JobDirectory::open(FileCalls& calls, const std::string& dir
   job.fd_ = calls.open_beneath(job.parent_.get(), job.name_.c_str(), O_RDONLY | O_DIRECTORY, 0);
   if (!job.fd_) return fail(job.failed("open a job directory", ""));
   FATHOM_CHECK(job.check(job.fd_.get(), job.path_, true));
-  FATHOM_ASSIGN(job.owner_file_, job.open_file(owner_file_name, access == Access::run));
   FATHOM_CHECK(job.acquire(access, patience));
-  std::vector<std::byte> block(owner_bytes);
-  const std::string where = fmt::format("{}/{}", job.path_, owner_file_name);
-  if (calls.read_at(job.owner_file_.get(), block, 0) != 0)
-    return fail(job.failed("read whose job directory it is", owner_file_name));
-  FATHOM_ASSIGN(job.owner_, decode_owner(block, where));
+  FATHOM_ASSIGN(job.owner_, job.read_owner());
   return job;
 }
 
 Result<void> JobDirectory::acquire(Access access, double patience) {
   if (access == Access::look) return {};
   const double until = now_seconds() + patience;
-  while (calls_->lock(owner_file_.get(), access == Access::run ? LOCK_EX : LOCK_SH) != 0) {
-    if (errno != EWOULDBLOCK) return fail(failed("lock a job directory", owner_file_name));
+  while (calls_->lock(fd_.get(), access == Access::run ? LOCK_EX : LOCK_SH) != 0) {
+    if (errno != EWOULDBLOCK) return fail(failed("lock a job directory", ""));
     if (now_seconds() < until) {
       std::this_thread::sleep_for(lock_interval);
       continue;
     }
-    std::string who = "another process";
-    std::vector<std::byte> block(owner_bytes);
-    if (calls_->read_at(owner_file_.get(), block, 0) == 0)
-      if (const auto owner = decode_owner(block, path_))
-        who = fmt::format("process {}", owner->process);
+    const auto owner = read_owner();
+    const std::string who =
+        owner ? fmt::format("process {}", owner->process) : std::string("another process");
     return fail(Error(Errc::io, "lock a job directory")
                     .on(path_)
                     .because(who + " is using it")
@@ -200,12 +189,25 @@ Result<void> JobDirectory::sync() {
   return {};
 }
 
+Result<Owner> JobDirectory::read_owner() {
+  FATHOM_ASSIGN(const UniqueFd file, open_file(owner_file_name, false));
+  std::vector<std::byte> block(owner_bytes);
+  if (calls_->read_at(file.get(), block, 0) != 0)
+    return fail(failed("read whose job directory it is", owner_file_name));
+  return decode_owner(block, fmt::format("{}/{}", path_, owner_file_name));
+}
+
+// Replaced whole: a store must not become unreadable because its owner's name was half written.
 Result<void> JobDirectory::write_owner() {
-  if (calls_->write_at(owner_file_.get(), encode(owner_), 0) != 0)
-    return fail(failed("write whose job directory it is", owner_file_name));
-  if (calls_->sync_data(owner_file_.get()) != 0)
-    return fail(failed("sync whose job directory it is", owner_file_name));
-  return {};
+  static_cast<void>(calls_->remove(fd_.get(), new_owner_file_name, false));  // of a killed process
+  FATHOM_ASSIGN(const UniqueFd file, create_file(new_owner_file_name));
+  if (calls_->write_at(file.get(), encode(owner_), 0) != 0)
+    return fail(failed("write whose job directory it is", new_owner_file_name));
+  if (calls_->sync_data(file.get()) != 0)
+    return fail(failed("sync whose job directory it is", new_owner_file_name));
+  if (calls_->rename(fd_.get(), new_owner_file_name, owner_file_name) != 0)
+    return fail(failed("say whose job directory it is", owner_file_name));
+  return sync();
 }
 
 Result<void> JobDirectory::take_over(std::string_view output) {
@@ -215,7 +217,8 @@ Result<void> JobDirectory::take_over(std::string_view output) {
 
 Result<void> JobDirectory::remove_all() {
   if (fd_) {
-    for (const char* name : {data_file_name, journal_file_name, owner_file_name})
+    for (const char* name :
+         {data_file_name, journal_file_name, new_owner_file_name, owner_file_name})
       if (calls_->remove(fd_.get(), name, false) != 0 && errno != ENOENT)
         return fail(failed("remove a file of the store", name));
   }

@@ -4,8 +4,8 @@
 //
 // Purpose      A store has a directory `fathom-<id>` under each of its paths: mode 0700, its files
 //              0600 and created exclusively, everything below it opened relative to its descriptor
-//              without following a link. The file `owner` in it is locked as long as the store is
-//              open: exclusively by a run, shared by readers.
+//              without following a link. The directory is locked as long as the store is open:
+//              exclusively by a run, shared by readers. The file `owner` in it says by whom.
 // Ownership    Owns the directory's descriptor and the lock. Removes nothing but by remove_all().
 // Threads      One at a time.
 // Errors       A link where a directory or file should be, another user's file, a parent that
@@ -66,13 +66,14 @@ class JobDirectory {
  private:
   JobDirectory(FileCalls& calls, std::string path) : calls_(&calls), path_(std::move(path)) {}
   Result<void> acquire(Access access, double patience);
+  Result<Owner> read_owner();
   Result<void> write_owner();
   Result<void> check(int fd, const std::string& where, bool directory) const;
   Error failed(std::string_view tried, std::string_view name) const;
 
   FileCalls* calls_;
   std::string path_, name_;
-  UniqueFd parent_, fd_, owner_file_;
+  UniqueFd parent_, fd_;  // the lock is on fd_
   Owner owner_;
 };
 
@@ -81,6 +82,7 @@ std::vector<std::string> job_directories_in(const std::string& parent);
 std::string job_directory_name(const StoreId& id);
 
 inline constexpr const char* owner_file_name = "owner";
+inline constexpr const char* new_owner_file_name = "owner.new";  // while it is replaced
 inline constexpr const char* journal_file_name = "journal";
 inline constexpr const char* data_file_name = "data";
 

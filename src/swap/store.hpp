@@ -32,10 +32,12 @@
 #include "aio/queue.hpp"
 #include "base/thread_pool.hpp"
 #include "swap/block_hash.hpp"
-#include "swap/durable_files.hpp"
 #include "swap/layout.hpp"
 
 namespace fathom::swap {
+
+class DurableFiles;  // durable_files.hpp
+struct CommitState;  // store_format.hpp
 
 struct StoreOptions {
   std::vector<std::string> paths;  // directories, one per path of the layout

@@ -51,7 +51,6 @@ struct Superblock {
   std::vector<std::uint32_t> chunk_paths;  // of each chunk
   std::uint32_t paths = 0;
   std::string description;  // the caller's; not looked into
-  bool operator==(const Superblock&) const = default;
 };
 
 struct Record {

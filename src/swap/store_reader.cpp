@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -62,8 +61,7 @@ Result<std::vector<std::byte>> StoreReader::read(ChunkId chunk, Section section)
   const SlotEntry& entry = slot(chunk, section);
   const std::uint64_t* const hashes =
       record().hashes.data() + first_hash_[chunk * section_count + index(section)];
-  std::uint64_t bad = 0, blocks = 0;
-  std::optional<Error> first_bad;
+  std::uint64_t bad = 0, blocks = 0, first_bad = 0, first_found = 0;
   for (std::uint64_t at = 0; at < bytes.size(); at += hash_block_bytes, ++blocks) {
     const std::span<std::byte> block(static_cast<std::byte*>(aligned.get()),
                                      std::min<std::uint64_t>(hash_block_bytes, bytes.size() - at));
@@ -77,18 +75,18 @@ Result<std::vector<std::byte>> StoreReader::read(ChunkId chunk, Section section)
     const std::uint64_t found =
         block_hash(block, block_seed(chunk, section, entry.generation, blocks));
     if (found == hashes[blocks]) continue;
-    ++bad;
-    if (first_bad) continue;
-    first_bad = Error(Errc::corrupt, "verify what was read from the store")
-                    .on(place(chunk, section, blocks))
-                    .because(fmt::format("the block is not what write {} put there: its hash is "
-                                         "{:016x}, not {:016x}",
-                                         entry.generation, found, hashes[blocks]));
+    if (bad++ != 0) continue;
+    first_bad = blocks;
+    first_found = found;
   }
-  if (!first_bad) return bytes;
-  return fail(std::move(*first_bad)
-                  .because(fmt::format("{} of {} blocks differ", bad, blocks))
-                  .remedy("check the drive's health and memory; go on from another checkpoint"));
+  if (bad == 0) return bytes;
+  return fail(
+      Error(Errc::corrupt, "verify what was read from the store")
+          .on(place(chunk, section, first_bad))
+          .because(fmt::format("the block is not what write {} put there: its hash is {:016x}, not "
+                               "{:016x}; {} of {} blocks differ",
+                               entry.generation, first_found, hashes[first_bad], bad, blocks))
+          .remedy("check the drive's health and memory; go on from another checkpoint"));
 }
 
 }  // namespace fathom::swap
