@@ -263,6 +263,38 @@ Result<void> Swapper::wait(NodeId node) {
   return {};
 }
 
+Result<void> Swapper::settle_writes(NodeId end) {
+  std::unique_lock lock(state_->mutex);
+  State& state = *state_;
+  FATHOM_ASSERT(state.begun > 0 && end <= state.program.size(), "a pass has begun, with that node");
+  const auto settled = [&] {
+    if (state.failure) return true;
+    // The current pass opens late when the one two before it is unfinished.
+    if (state.open_end < state.begun) return false;
+    const auto written = [&](const Pass& pass, NodeId until) {
+      for (NodeId node = 0; node < until; ++node) {
+        const TransferRequest* transfer = state.program.transfer(node);
+        if (transfer != nullptr && transfer->direction == aio::Direction::write &&
+            pass.stage[node] != Stage::done)
+          return false;
+      }
+      return true;
+    };
+    if (state.finished < state.current() &&
+        !written(state.pass_of(state.current() - 1), static_cast<NodeId>(state.program.size())))
+      return false;
+    return written(state.pass_of(state.current()), end);
+  };
+  if (!settled()) {
+    state.blocked_since = now_seconds();
+    do state.changed.wait(lock);
+    while (!settled());
+    state.stalled += now_seconds() - std::exchange(state.blocked_since, 0);
+  }
+  if (state.failure) return fail(*state.failure);
+  return {};
+}
+
 void Swapper::complete(NodeId node) {
   std::unique_lock lock(state_->mutex);
   State& state = *state_;

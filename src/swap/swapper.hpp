@@ -57,6 +57,10 @@ class Swapper {
   // The engine has computed `node` of the current pass.
   void complete(NodeId node);
 
+  // Blocks until every write of the passes before and every write of the current pass before node
+  // `end` has completed: what was updated until there is on the device. Reads go on meanwhile.
+  Result<void> settle_writes(NodeId end);
+
   // Blocks until every transfer that was submitted, and of the current pass every one that can be,
   // has completed. Nothing of the pass after it is submitted from here to the next begin_pass; what
   // was read ahead counts as done there. Returns the first failure.
