@@ -220,7 +220,7 @@ Result<void> TrainingExecutor::head(const Op& op, Pass& pass) {
                       static_cast<std::int64_t>(models::loss_chunk_rows(
                           plan_.input.model, static_cast<std::uint64_t>(hidden.size(0)))),
                       1 / pass.predictions, sums));
-    pass.loss_sum += loss.sum;
+    pass.loss_sum += loss.sum();
     copy_into(hidden, loss.gradient);
   }
   // A loss that is not finite is found before anything of this step was applied.

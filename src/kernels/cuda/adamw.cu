@@ -26,13 +26,17 @@ __device__ __forceinline__ void adam_element(const AdamStep& s, float g, float& 
   v = canonical_nan(v);
 }
 
+__device__ __forceinline__ bool held(const DeviceGradientStats* guard) {
+  return guard != nullptr && guard->first_non_finite != no_index;
+}
+
 template <typename Grad>
 __global__ void __launch_bounds__(threads)
     split_kernel(AdamStep step, std::uint16_t* __restrict__ weight, std::uint16_t* __restrict__ low,
                  float* __restrict__ m, float* __restrict__ v, const Grad* __restrict__ grad,
-                 std::size_t count, bool aligned) {
+                 std::size_t count, bool aligned, const DeviceGradientStats* __restrict__ guard) {
   const Piece p = my_piece(count, aligned);
-  if (p.count == 0) return;
+  if (p.count == 0 || held(guard)) return;
   Group<std::uint16_t> w = load(weight + p.begin, p.vector, p.count);
   Group<std::uint16_t> lo = load(low + p.begin, p.vector, p.count);
   Group<float> first = load(m + p.begin, p.vector, p.count);
@@ -55,9 +59,9 @@ __global__ void __launch_bounds__(threads)
 __global__ void __launch_bounds__(threads)
     whole_kernel(AdamStep step, float* __restrict__ weight, float* __restrict__ m,
                  float* __restrict__ v, const float* __restrict__ grad, std::size_t count,
-                 bool aligned) {
+                 bool aligned, const DeviceGradientStats* __restrict__ guard) {
   const Piece p = my_piece(count, aligned);
-  if (p.count == 0) return;
+  if (p.count == 0 || held(guard)) return;
   Group<float> x = load(weight + p.begin, p.vector, p.count);
   Group<float> first = load(m + p.begin, p.vector, p.count);
   Group<float> second = load(v + p.begin, p.vector, p.count);
@@ -72,32 +76,36 @@ __global__ void __launch_bounds__(threads)
 
 template <typename Grad>
 Status launch_split(Stream stream, const AdamStep& step, std::uint16_t* weight, std::uint16_t* low,
-                    float* m, float* v, const Grad* grad, std::size_t count) {
+                    float* m, float* v, const Grad* grad, std::size_t count,
+                    const DeviceGradientStats* guard) {
   if (count == 0) return cudaSuccess;
   const bool aligned =
       is_aligned(weight) && is_aligned(low) && is_aligned(m) && is_aligned(v) && is_aligned(grad);
   split_kernel<<<grid_of(count), threads, 0, stream>>>(step, weight, low, m, v, grad, count,
-                                                       aligned);
+                                                       aligned, guard);
   return cudaGetLastError();
 }
 
 }  // namespace
 
 Status adamw_split(Stream stream, const AdamStep& step, std::uint16_t* weight, std::uint16_t* low,
-                   float* m, float* v, const std::uint16_t* grad_bf16, std::size_t count) {
-  return launch_split(stream, step, weight, low, m, v, grad_bf16, count);
+                   float* m, float* v, const std::uint16_t* grad_bf16, std::size_t count,
+                   const DeviceGradientStats* guard) {
+  return launch_split(stream, step, weight, low, m, v, grad_bf16, count, guard);
 }
 
 Status adamw_split(Stream stream, const AdamStep& step, std::uint16_t* weight, std::uint16_t* low,
-                   float* m, float* v, const float* grad, std::size_t count) {
-  return launch_split(stream, step, weight, low, m, v, grad, count);
+                   float* m, float* v, const float* grad, std::size_t count,
+                   const DeviceGradientStats* guard) {
+  return launch_split(stream, step, weight, low, m, v, grad, count, guard);
 }
 
 Status adamw_fp32(Stream stream, const AdamStep& step, float* weight, float* m, float* v,
-                  const float* grad, std::size_t count) {
+                  const float* grad, std::size_t count, const DeviceGradientStats* guard) {
   if (count == 0) return cudaSuccess;
   const bool aligned = is_aligned(weight) && is_aligned(m) && is_aligned(v) && is_aligned(grad);
-  whole_kernel<<<grid_of(count), threads, 0, stream>>>(step, weight, m, v, grad, count, aligned);
+  whole_kernel<<<grid_of(count), threads, 0, stream>>>(step, weight, m, v, grad, count, aligned,
+                                                       guard);
   return cudaGetLastError();
 }
 
