@@ -14,8 +14,7 @@ std::vector<swap::Node> transfer_nodes(const Plan& plan, const Residence& reside
     if (op.is_transfer()) {
       const bool weights = op.sections == swap::weights_mask;
       std::byte* buffer = residence.buffer(weights ? op.weights : op.states);
-      if (weights)
-        buffer += plan.layout.chunk(op.chunk).first * plan.layout.sections().of(swap::Section::W);
+      if (weights) buffer += plan.weights_offset(op.weights, op.chunk);
       node.transfer = swap::TransferRequest{
           .direction = op.kind == OpKind::fetch ? aio::Direction::read : aio::Direction::write,
           .chunk = op.chunk,

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
+#include "base/units.hpp"
 #include "engine/plan/planner.hpp"
 
 namespace fathom::engine {
 namespace {
 
-Error too_small(const PlanInput& input, std::uint64_t smallest, std::uint64_t gradients) {
+constexpr std::uint64_t smallest_chunk = 256 * KiB;  // elements
+
+Error host_too_small(const PlanInput& input, std::uint64_t smallest, std::uint64_t gradients) {
   Error error =
       Error(Errc::bad_config, "plan the memory")
           .on(fmt::format("host memory {}", format_bytes(*input.host_memory)))
@@ -21,8 +26,8 @@ Error too_small(const PlanInput& input, std::uint64_t smallest, std::uint64_t gr
         "with gradient_clipping the gradients of all units wait in host memory ({}): set "
         "\"gradient_clipping\": 0, or raise fathom.host_memory",
         format_bytes(gradients)));
-  const bool bound_weights = input.weights_lowest == Tier::host;
-  const bool bound_states = input.mode == Mode::train && input.states_lowest == Tier::host;
+  const bool bound_weights = input.lowest_weights() == Tier::host;
+  const bool bound_states = input.mode == Mode::train && input.lowest_states() == Tier::host;
   if (bound_weights || bound_states)
     return std::move(error).remedy(fmt::format(
         "raise fathom.host_memory to it, or set zero_optimization.{}.device to \"nvme\" with an "
@@ -34,10 +39,45 @@ Error too_small(const PlanInput& input, std::uint64_t smallest, std::uint64_t gr
       "raise fathom.host_memory to it, or lower train_micro_batch_size_per_gpu or --seq-len");
 }
 
+Error device_too_small(const PlanInput& input, std::uint64_t smallest) {
+  Error error =
+      Error(Errc::bad_config, "plan the memory")
+          .on(fmt::format("device memory {}", format_bytes(*input.device_memory)))
+          .because(fmt::format("the smallest that works for this model and batch is {} ({} bytes)",
+                               format_bytes(smallest), smallest));
+  const bool weights = input.weights_lowest == Tier::device;
+  const bool states = input.mode == Mode::train && input.states_lowest == Tier::device;
+  if (weights || states)
+    return std::move(error).remedy(
+        fmt::format("raise fathom.device_memory to it, or set zero_optimization.{}.device to "
+                    "\"cpu\" or \"nvme\"",
+                    weights ? "offload_param" : "offload_optimizer"));
+  if (input.mode == Mode::inference)
+    return std::move(error).remedy("raise fathom.device_memory to it, or shorten the rows");
+  return std::move(error).remedy(
+      "raise fathom.device_memory to it, or lower train_micro_batch_size_per_gpu or --seq-len");
+}
+
+std::vector<Policy> policies(const PlanInput& input) {
+  if (!input.on_cuda()) return {{.more_slots = true}, {.more_slots = false}};
+  std::vector<Policy> all;
+  for (const DeviceFill fill :
+       {DeviceFill::whole_units, DeviceFill::weights_first, DeviceFill::states_first})
+    all.push_back({.more_slots = true, .fill = fill});
+  all.push_back({.more_slots = false});
+  return all;
+}
+
+// What does not fit, if nothing does.
+struct Smallest {
+  std::uint64_t host = UINT64_MAX, device = UINT64_MAX;
+};
+
 }  // namespace
 
 Result<Plan> make_plan(const PlanInput& input) {
-  std::uint64_t smallest = UINT64_MAX, gradients = 0;
+  Smallest smallest;
+  std::uint64_t gradients = 0;
   // Small chunks and few slots leave memory for placement, large ones make long transfers that
   // overlap better: the predicted time decides, and of equals the first, which has the larger
   // chunks.
@@ -45,22 +85,26 @@ Result<Plan> make_plan(const PlanInput& input) {
   std::optional<Plan> best;
   for (std::uint64_t chunk = largest;;
        chunk = std::max(smallest_chunk, round_up(chunk / 2, 4096))) {
-    for (const bool more_slots : {true, false}) {
+    for (const Policy& policy : policies(input)) {
       // Once nothing is on nvme, no chunk and no slot makes it better.
-      const bool settled = best && !best->steady.has_transfers();
+      const bool settled = best && !best->steady.has_transfers() && !input.on_cuda();
       Planner planner(input, chunk);
       gradients = planner.waiting_gradients();
-      const bool fits = planner.place(more_slots);
-      smallest = std::min(smallest, planner.smallest());
-      if (!fits || settled) break;
+      const Placed placed = planner.place(policy);
+      smallest.host = std::min(smallest.host, placed.smallest_host);
+      smallest.device = std::min(smallest.device, placed.smallest_device);
+      if (!placed.fits || settled) break;
       Plan plan = planner.finish();
       if (!best || plan.prediction.seconds < best->prediction.seconds * 0.999)
         best = std::move(plan);
     }
     if (chunk <= smallest_chunk) break;
   }
-  if (!best) return fail(too_small(input, smallest, gradients));
-  best->smallest_host_memory = smallest;
+  if (!best && input.on_cuda() && input.device_memory && smallest.device > *input.device_memory)
+    return fail(device_too_small(input, smallest.device));
+  if (!best) return fail(host_too_small(input, smallest.host, gradients));
+  best->smallest_host_memory = smallest.host;
+  best->smallest_device_memory = input.on_cuda() ? smallest.device : 0;
   return std::move(*best);
 }
 
