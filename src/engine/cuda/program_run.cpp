@@ -20,8 +20,6 @@ class Range {
   Range& operator=(const Range&) = delete;
 };
 
-bool by_host(const Op& op) { return op.is_transfer() || op.resource == Resource::cpu; }
-
 }  // namespace
 
 Result<std::unique_ptr<ProgramRun>> ProgramRun::prepare(const Plan& plan,
