@@ -119,7 +119,7 @@ int run(const models::ModelSpec& spec, std::int64_t batch, std::int64_t length) 
       at::randn({batch, length, static_cast<std::int64_t>(spec.hidden)},
                 on_device(c10::ScalarType::BFloat16));
   const auto bound = models::activation_bytes(spec, 1, static_cast<std::uint64_t>(batch),
-                                              static_cast<std::uint64_t>(length), 2);
+                                              {static_cast<std::uint64_t>(length), 0}, 2);
   const double matmul = 2.0 * static_cast<double>(layer.matmul_elements) * tokens;
   // Causal attention: half of the s × s products count.
   const double attention = 2.0 * tokens * static_cast<double>(length) *
@@ -130,15 +130,16 @@ int run(const models::ModelSpec& spec, std::int64_t batch, std::int64_t length) 
     return outcome.has_value();
   };
   print("layer forward", matmul + attention, time([&] {
-          (void)must(engine::forward_block(*model->blocks[1], weights, {hidden}, ids));
+          (void)must(engine::forward_block(*model->blocks[1], weights, {hidden},
+                                           engine::plain_context(ids)));
         }),
         bound.forward);
   print("layer gradients", 4 * (matmul + attention), time([&] {
-          (void)must(engine::block_gradients(*model->blocks[1], weights, {hidden}, ids, hidden));
+          (void)must(engine::block_gradients(*model->blocks[1], weights, {hidden}, engine::plain_context(ids), {hidden}));
         }),
         bound.backward);
-  const auto first = engine::block_gradients(*model->blocks[1], weights, {hidden}, ids, hidden);
-  const auto second = engine::block_gradients(*model->blocks[1], weights, {hidden}, ids, hidden);
+  const auto first = engine::block_gradients(*model->blocks[1], weights, {hidden}, engine::plain_context(ids), {hidden});
+  const auto second = engine::block_gradients(*model->blocks[1], weights, {hidden}, engine::plain_context(ids), {hidden});
   bool same = must(first) && must(second);
   for (std::size_t i = 0; same && i < first->size(); ++i)
     same = at::equal((*first)[i], (*second)[i]);
@@ -155,7 +156,7 @@ int run(const models::ModelSpec& spec, std::int64_t batch, std::int64_t length) 
   const auto head_bound =
       models::activation_bytes(spec, static_cast<std::uint32_t>(spec.units.size() - 1),
                                static_cast<std::uint64_t>(batch),
-                               static_cast<std::uint64_t>(length), 2);
+                               {static_cast<std::uint64_t>(length), 0}, 2);
   print("head loss and gradients", 6.0 * static_cast<double>(head.matmul_elements) * tokens,
         time([&] {
           (void)must(models::head_loss_backward(*model->head, head_weights, flat, targets, rows,
@@ -163,8 +164,8 @@ int run(const models::ModelSpec& spec, std::int64_t batch, std::int64_t length) 
         }),
         head_bound.backward);
   const models::TensorList table = random_parameters(spec.units[0]);
-  const auto one = engine::block_gradients(*model->blocks[0], table, {}, ids, hidden);
-  const auto two = engine::block_gradients(*model->blocks[0], table, {}, ids, hidden);
+  const auto one = engine::block_gradients(*model->blocks[0], table, {}, engine::plain_context(ids), {hidden});
+  const auto two = engine::block_gradients(*model->blocks[0], table, {}, engine::plain_context(ids), {hidden});
   same = same && must(one) && must(two) && at::equal(one->front(), two->front());
   if (!failure.empty()) return std::fprintf(stderr, "%s\n", failure.c_str()), 1;
   fmt::print("two runs: {}\n", same ? "the same bits" : "DIFFERENT BITS");

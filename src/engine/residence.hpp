@@ -29,10 +29,12 @@ namespace fathom::engine {
 // Where the sections of one chunk are right now. Null: the format has no such section.
 struct ChunkView {
   std::byte* weights = nullptr;  // 2 or 4 bytes an element
-  std::uint16_t* low = nullptr;
+  std::uint16_t* low = nullptr;  // of a split master
   float* m = nullptr;
   float* v = nullptr;
   std::uint64_t elements = 0;
+  // Where lo holds the whole fp32 master (fp16 training).
+  float* master() const { return reinterpret_cast<float*>(low); }
 };
 
 class Residence {

@@ -35,6 +35,11 @@ Result<double> head_loss(const Head& head, std::span<const at::Tensor> parameter
                          const at::Tensor& hidden, const at::Tensor& targets,
                          std::int64_t chunk_rows);
 
+// The log-probability of each target, fp32 [n]; 0 where it is ignored.
+Result<at::Tensor> head_log_probabilities(const Head& head, std::span<const at::Tensor> parameters,
+                                          const at::Tensor& hidden, const at::Tensor& targets,
+                                          std::int64_t chunk_rows);
+
 struct HeadLoss {
   at::Tensor total;     // as head_loss, not scaled: a double beside hidden, perhaps yet to come
   at::Tensor gradient;  // of scale · sum by hidden, [n, h] in the type of hidden

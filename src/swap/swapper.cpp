@@ -58,6 +58,7 @@ struct Swapper::State {
 
   Store& store;
   const Program program;
+  Observer observer;  // set before the first pass begins
 
   std::mutex mutex;
   std::condition_variable changed;
@@ -195,7 +196,9 @@ void Swapper::State::submit_ready(std::unique_lock<std::mutex>& lock) {
 
 void Swapper::State::transferred(std::uint64_t number, NodeId node, Result<void> result) {
   std::unique_lock lock(mutex);
-  pass_of(number).times[node].completed = now_seconds();
+  TransferTimes& times = pass_of(number).times[node];
+  times.completed = now_seconds();
+  if (observer) observer(number, node, times);
   if (!result) {
     if (!failure) failure = std::move(result).error();
   } else {
@@ -327,6 +330,11 @@ TransferTimes Swapper::times(NodeId node) const {
   FATHOM_ASSERT(node < state_->program.size(), "the node exists");
   if (state_->begun == 0 || state_->open_end < state_->begun) return {};
   return state_->pass_of(state_->current()).times[node];
+}
+
+void Swapper::observe(Observer observer) {
+  FATHOM_ASSERT(state_->begun == 0, "no pass has begun");
+  state_->observer = std::move(observer);
 }
 
 }  // namespace fathom::swap

@@ -25,6 +25,7 @@
 //   FATHOM_CHECK(swapper.drain());
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -76,6 +77,12 @@ class Swapper {
 
   // Times of transfer `node` in the latest pass that began (for the trace), read ahead or not.
   TransferTimes times(NodeId node) const;
+
+  // Hears of every transfer as it completes: its pass (from 0) and times. Called one at a time,
+  // from threads of the store; must be quick and must not call back. Set before the first pass
+  // begins.
+  using Observer = std::function<void(std::uint64_t pass, NodeId node, TransferTimes times)>;
+  void observe(Observer observer);
 
  private:
   struct State;

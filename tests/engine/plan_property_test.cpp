@@ -192,6 +192,7 @@ TEST_P(EveryPlan, IsRightInAnyOrderThatItsDependenciesAllow) {
       Planner planner(input, input.chunk_elements);
       if (!planner.place({.more_slots = choose.coin(), .fill = fill, .share = share}).fits)
         continue;
+      planner.predict();
       const Plan plan = planner.finish();
       EXPECT_GE(plan.prediction.seconds, plan.prediction.lower_bound_seconds);
       ASSERT_EQ(replay(plan, GetParam()), "") << static_cast<int>(fill) << " " << share;

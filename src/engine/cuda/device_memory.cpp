@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/cuda/device_memory.hpp"
 
+#include <algorithm>
+
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -65,6 +68,21 @@ Result<PinnedArray> PinnedArray::allocate(std::uint64_t bytes) {
 
 PinnedArray::~PinnedArray() {
   if (base_ != nullptr) (void)cudaFreeHost(base_);
+}
+
+void limit_device_tensors(std::uint64_t bytes) {
+  namespace allocator = c10::cuda::CUDACachingAllocator;
+  std::size_t free = 0, total = 0;
+  if (cudaMemGetInfo(&free, &total) != cudaSuccess || total == 0) return;
+  allocator::emptyCache();
+  allocator::setMemoryFraction(
+      std::min(1.0, static_cast<double>(bytes) / static_cast<double>(total)), 0);
+  allocator::resetPeakStats(0);
+}
+
+std::uint64_t peak_of_device_tensors() {
+  return static_cast<std::uint64_t>(
+      c10::cuda::CUDACachingAllocator::getDeviceStats(0).allocated_bytes[0].peak);
 }
 
 Result<void> copy_to_device(std::byte* device, const std::byte* host, std::uint64_t bytes) {

@@ -78,6 +78,11 @@ class PinnedArray {
   void* base_ = nullptr;
 };
 
+// LibTorch's own device memory (activations): no more than `bytes` from now on, and the most that
+// has been in use since.
+void limit_device_tensors(std::uint64_t bytes);
+std::uint64_t peak_of_device_tensors();
+
 // Copies that return when they are done; for loading and checkpoints, outside programs.
 Result<void> copy_to_device(std::byte* device, const std::byte* host, std::uint64_t bytes);
 Result<void> copy_from_device(std::byte* host, const std::byte* device, std::uint64_t bytes);

@@ -56,7 +56,8 @@ at::Tensor device_carry(const Plan& plan, std::byte* base, std::size_t index) {
 
 Result<void> add_on_device(kernels::cuda::Stream stream, float* sum, std::uint64_t gap,
                            const at::Tensor& tensor, bool first) {
-  const at::Tensor flat = tensor.contiguous();
+  at::Tensor flat = tensor.contiguous();
+  if (flat.scalar_type() == c10::ScalarType::Half) flat = flat.to(c10::ScalarType::Float);
   const auto count = static_cast<std::size_t>(flat.numel());
   constexpr const char* tried = "add a gradient";
   if (first && gap != 0)
@@ -69,7 +70,7 @@ Result<void> add_on_device(kernels::cuda::Stream stream, float* sum, std::uint64
                         tried);
     return cuda_check(kernels::cuda::accumulate_fp32(stream, sum, values, count), tried);
   }
-  FATHOM_ASSERT(flat.scalar_type() == c10::ScalarType::BFloat16, "gradients are fp32 or bf16");
+  FATHOM_ASSERT(flat.scalar_type() == c10::ScalarType::BFloat16, "gradients have a compute type");
   const auto* values = static_cast<const std::uint16_t*>(flat.data_ptr());
   return cuda_check(first ? kernels::cuda::bf16_to_fp32(stream, sum, values, count)
                           : kernels::cuda::accumulate_bf16(stream, sum, values, count),

@@ -11,16 +11,18 @@
 
 #include "base/assert.hpp"
 #include "base/clock.hpp"
-#include "engine/chunk_update.hpp"
+#include "base/units.hpp"
 #include "engine/cuda/device_memory.hpp"
 #include "engine/cuda/device_tensors.hpp"
 #include "engine/cuda/program_run.hpp"
 #include "engine/cuda/streams.hpp"
+#include "engine/optimizer_rule.hpp"
 #include "engine/tensors.hpp"
 #include "engine/transfers.hpp"
-#include "kernels/cuda/adamw.hpp"
 #include "kernels/cuda/convert.hpp"
 #include "kernels/cuda/norm.hpp"
+#include "kernels/cuda/update.hpp"
+#include "kernels/norm.hpp"
 #include "models/autograd.hpp"
 #include "models/loss.hpp"
 
@@ -31,18 +33,11 @@ using kernels::cuda::DeviceGradientStats;
 
 // What one step carries between its operations.
 struct Pass {
-  std::vector<MicroBatch> batches;  // on the device
-  double predictions = 0;
+  std::vector<MicroBatch> batches;    // on the device
   std::vector<at::Tensor> loss_sums;  // on the device
-  kernels::AdamHyper hyper;
+  StepTotals totals;
+  kernels::Hyper hyper;
   std::int64_t t = 0;
-};
-
-struct PendingUpdate {
-  kernels::AdamHyper hyper;
-  std::int64_t t = 0;
-  double grad_scale = 1;
-  bool skip = false;
 };
 
 class CudaExecutor final : public StepExecutor {
@@ -54,6 +49,8 @@ class CudaExecutor final : public StepExecutor {
         model_(model),
         pool_(pool),
         rule_(rule),
+        master_(master_format(plan.input.sections)),
+        gradient_(gradient_format(master_, plan.input.gradient_bytes)),
         trace_(trace),
         names_(unit_names(plan.input.model)) {
     std::uint64_t elements = 0;
@@ -67,6 +64,7 @@ class CudaExecutor final : public StepExecutor {
 
   Result<void> open() {
     FATHOM_ASSIGN(streams_, Streams::open(0));
+    limit_device_tensors(plan_.activation_bytes + library_bytes);
     FATHOM_ASSIGN(workspace_,
                   DeviceMemory::allocate(stats_bytes +
                                          kernels::cuda::gradient_stats_workspace(largest_)));
@@ -76,43 +74,31 @@ class CudaExecutor final : public StepExecutor {
     return prepare(plan_.flush, flush_);
   }
 
+  std::uint64_t peak_device_bytes() const override {
+    return plan_.device_arena_bytes + workspace_.bytes() + peak_of_device_tensors();
+  }
   std::int64_t updates() const override { return updates_; }
   void set_updates(std::int64_t updates) override { updates_ = updates; }
 
   Result<StepResult> step(const std::vector<MicroBatch>& batches, double learning_rate,
-                          bool more_follow) override {
+                          bool more_follow, const StepControls& controls) override {
     FATHOM_ASSERT(batches.size() == plan_.input.accumulation, "one batch for each micro-batch");
     const double begin = now_seconds();
     Pass pass;
-    FATHOM_CHECK(begin_step(pass, batches, learning_rate));
+    pass.hyper = hyper_of_step(rule_, learning_rate, controls);
+    pass.t = updates_ + 1;
+    pass.totals.loss_scale = controls.loss_scale;
+    FATHOM_CHECK(begin_step(pass, batches));
     const bool any_lazy = !plan_.flush.empty();
     ProgramRun& program = any_lazy && !pending_ ? *first_ : *steady_;
+    // Only the steady program repeats itself; anything else is followed by another program.
     const bool repeats = more_follow && &program == steady_.get();
     const double stalled = program.stalled_seconds();
     FATHOM_CHECK(run(program, pass, repeats));
+    FATHOM_CHECK(sum_up(pass));
 
     StepResult result;
-    double loss = 0;
-    for (const at::Tensor& sum : pass.loss_sums) loss += sum.item<double>();
-    result.loss = loss / pass.predictions;
-    const DeviceGradientStats total = stats_of(0);
-    result.grad_norm = std::sqrt(total.sum_squares);
-    std::string non_finite;
-    if (!std::isfinite(loss)) non_finite = "the loss";
-    else if (total.first_non_finite != kernels::cuda::no_index)
-      non_finite = name_of(total.first_non_finite);
-    result.skipped = !non_finite.empty();
-    if (result.skipped && eager_applied())
-      return fail(Error(Errc::bad_input, "train a step")
-                      .on(non_finite)
-                      .because("its gradient is not finite, and units behind it are already updated")
-                      .remedy("set gradient_clipping (then such a step is skipped whole) or lower "
-                              "the learning rate"));
-    double scale = 1;
-    if (rule_.clipping > 0) {
-      const double factor = (result.grad_norm + 1e-6) / rule_.clipping;
-      if (factor > 1) scale = 1 / factor;
-    }
+    FATHOM_ASSIGN(const double scale, conclude(pass.totals, rule_, result));
     if (any_lazy) pending_ = PendingUpdate{pass.hyper, pass.t, scale, result.skipped};
     if (!result.skipped) updates_ = pass.t;
     result.seconds = now_seconds() - begin;
@@ -136,6 +122,8 @@ class CudaExecutor final : public StepExecutor {
 
  private:
   static constexpr std::size_t stats_bytes = 256;
+  // What cuBLAS takes from LibTorch's allocator for itself, and tokens.
+  static constexpr std::uint64_t library_bytes = 128 * MiB;
 
   Result<void> prepare(const StepProgram& steps, std::unique_ptr<ProgramRun>& run) {
     run.reset();
@@ -160,11 +148,9 @@ class CudaExecutor final : public StepExecutor {
                        [](const UnitPlan& up) { return !up.lazy; });
   }
 
-  Result<void> begin_step(Pass& pass, const std::vector<MicroBatch>& batches, double rate) {
-    pass.hyper = rule_.hyper;
-    pass.t = updates_ + 1;
-    pass.hyper.lr = rate;
-    for (const MicroBatch& batch : batches) pass.predictions += count_predictions(batch.targets);
+  Result<void> begin_step(Pass& pass, const std::vector<MicroBatch>& batches) {
+    for (const MicroBatch& batch : batches)
+      pass.totals.predictions += count_predictions(batch.targets);
     FATHOM_CHECK(models::guarded("bring tokens to the GPU", [&]() -> Result<void> {
       const auto device = at::TensorOptions().device(c10::DeviceType::CUDA);
       for (const MicroBatch& batch : batches)
@@ -172,6 +158,21 @@ class CudaExecutor final : public StepExecutor {
       return {};
     }));
     return cuda_check(kernels::cuda::reset_stats(compute(), total()), "reset the statistics");
+  }
+
+  // The streams are idle: what the device has summed up can be read.
+  Result<void> sum_up(Pass& pass) const {
+    return models::guarded("read the loss", [&]() -> Result<void> {
+      StepTotals& totals = pass.totals;
+      for (const at::Tensor& sum : pass.loss_sums) totals.loss_sum += sum.item<double>();
+      const DeviceGradientStats stats = stats_of(0);  // unit 0 is the last of a pass
+      totals.sum_squares = stats.sum_squares;
+      totals.applied = eager_applied();
+      if (!std::isfinite(totals.loss_sum)) totals.non_finite = "the loss";
+      else if (stats.first_non_finite != kernels::cuda::no_index)
+        totals.non_finite = name_of(stats.first_non_finite);
+      return {};
+    });
   }
 
   Result<void> run(ProgramRun& program, Pass& pass, bool more_follow) {
@@ -230,7 +231,8 @@ class CudaExecutor final : public StepExecutor {
       models::TensorList in;
       if (op.unit != 0) in.push_back(carry(op.carry_in, i));
       FATHOM_ASSIGN(const models::TensorList out,
-                    forward_block(*model_.blocks[op.unit], weights, in, pass.batches[i].input_ids));
+                    forward_block(*model_.blocks[op.unit], weights, in,
+                                  plain_context(pass.batches[i].input_ids)));
       FATHOM_CHECK(put(carry(op.carry_out, i), out.front()));
     }
     return {};
@@ -247,7 +249,8 @@ class CudaExecutor final : public StepExecutor {
       if (!embedding) in.push_back(carry(op.carry_in, i));
       FATHOM_ASSIGN(const models::TensorList gradients,
                     block_gradients(*model_.blocks[op.unit], weights, in,
-                                    pass.batches[i].input_ids, carry(op.carry_out, i)));
+                                    plain_context(pass.batches[i].input_ids),
+                                    {carry(op.carry_out, i)}));
       if (!embedding) FATHOM_CHECK(put(carry(op.carry_in, i), gradients.front()));
       for (std::size_t p = 0; p < weights.size(); ++p)
         FATHOM_CHECK(add_gradient(op, p, gradients[in.size() + p], i == 0 && !continues));
@@ -292,7 +295,8 @@ class CudaExecutor final : public StepExecutor {
       FATHOM_ASSIGN(const models::HeadLoss loss,
                     models::head_loss_backward(*model_.head, weights, hidden,
                                                pass.batches[i].targets.view({-1}), rows,
-                                               1 / pass.predictions, sums));
+                                               pass.totals.loss_scale / pass.totals.predictions,
+                                               sums));
       pass.loss_sums.push_back(loss.total);
       FATHOM_CHECK(put(hidden, loss.gradient));
     }
@@ -305,17 +309,19 @@ class CudaExecutor final : public StepExecutor {
     constexpr const char* tried = "reduce a gradient";
     FATHOM_CHECK(cuda_check(
         kernels::cuda::add_gradient_stats(compute(), sum, count, first_element_[op.unit],
-                                          workspace_.at(stats_bytes), total()),
+                                          workspace_.at(stats_bytes), total(),
+                                          fp16() ? kernels::fp16_overflow_bits
+                                                 : kernels::fp32_overflow_bits),
         tried));
     FATHOM_CHECK(cuda_check(
         cudaMemcpyAsync(static_cast<DeviceGradientStats*>(known_.data()) + op.unit, total(),
                         sizeof(DeviceGradientStats), cudaMemcpyDeviceToHost, compute()),
         tried));
     if (op.gradient == op.accumulator) return {};
+    const auto narrow = fp16() ? kernels::cuda::fp32_to_fp16 : kernels::cuda::fp32_to_bf16;
     return cuda_check(
-        kernels::cuda::fp32_to_bf16(
-            compute(), reinterpret_cast<std::uint16_t*>(residence_.buffer(op.gradient)), sum,
-            count),
+        narrow(compute(), reinterpret_cast<std::uint16_t*>(residence_.buffer(op.gradient)), sum,
+               count),
         tried);
   }
 
@@ -324,52 +330,42 @@ class CudaExecutor final : public StepExecutor {
     PendingUpdate now = lazy ? *pending_ : PendingUpdate{pass.hyper, pass.t, 1, false};
     const bool on_cpu = op.resource == Resource::cpu;
     // An eager update of the device looks at the statistics there; the CPU's are known by now.
-    if (!lazy && on_cpu)
-      now.skip = stats_of(op.unit).first_non_finite != kernels::cuda::no_index;
+    const bool guarded = !lazy && rule_.skip_non_finite;
+    if (guarded && on_cpu) now.skip = stats_of(op.unit).first_non_finite != kernels::cuda::no_index;
     if (now.skip) return {};
-    const ChunkUpdate chunk{.view = residence_.view(op.chunk, op.weights, op.states),
-                            .gradient = residence_.buffer(op.gradient),
-                            .hyper = now.hyper,
-                            .t = now.t,
-                            .grad_scale = now.grad_scale};
-    if (on_cpu) {
-      update_chunk(plan_, op.chunk, decay_[op.unit], chunk, pool_);
-      return {};
-    }
-    return update_on_device(op, chunk, lazy ? nullptr : total());
-  }
-
-  // `guard`: nothing is changed when it has met a gradient that is not finite.
-  Result<void> update_on_device(const Op& op, const ChunkUpdate& update,
-                                const DeviceGradientStats* guard) {
     const swap::Chunk& chunk = plan_.layout.chunk(op.chunk);
-    const ChunkView& view = update.view;
-    const bool fp32 = plan_.input.gradient_bytes == 4;
     for (const DecayRun& run : decay_[op.unit]) {
       const std::uint64_t begin = std::max(run.first, chunk.first);
       const std::uint64_t end = std::min(run.first + run.elements, chunk.first + chunk.elements);
       if (begin >= end) continue;
-      const kernels::AdamStep step =
-          kernels::adam_step(update.hyper, update.t, update.grad_scale, run.decays);
-      const std::uint64_t at = begin - chunk.first, count = end - begin;
-      const auto* wide = reinterpret_cast<const float*>(update.gradient) + begin;
-      const auto* narrow = reinterpret_cast<const std::uint16_t*>(update.gradient) + begin;
-      auto* split = reinterpret_cast<std::uint16_t*>(view.weights) + at;
-      kernels::cuda::Status status = 0;
-      if (view.low == nullptr)
-        status = kernels::cuda::adamw_fp32(compute(), step,
-                                           reinterpret_cast<float*>(view.weights) + at, view.m + at,
-                                           view.v + at, wide, count, guard);
-      else if (fp32)
-        status = kernels::cuda::adamw_split(compute(), step, split, view.low + at, view.m + at,
-                                            view.v + at, wide, count, guard);
+      const kernels::UpdateStep step =
+          kernels::make_step(now.hyper, now.t, now.grad_scale, run.decays);
+      const kernels::UpdateArrays arrays = arrays_from(op, begin);
+      if (on_cpu)
+        kernels::update(&pool_, step, arrays, end - begin);
       else
-        status = kernels::cuda::adamw_split(compute(), step, split, view.low + at, view.m + at,
-                                            view.v + at, narrow, count, guard);
-      FATHOM_CHECK(cuda_check(status, "update on the GPU"));
+        FATHOM_CHECK(cuda_check(kernels::cuda::update(compute(), step, arrays, end - begin,
+                                                      guarded ? total() : nullptr),
+                                "update on the GPU"));
     }
     return {};
   }
+
+  // From element `begin` of the unit on, which lies in the operation's chunk.
+  kernels::UpdateArrays arrays_from(const Op& op, std::uint64_t begin) const {
+    const ChunkView view = residence_.view(op.chunk, op.weights, op.states);
+    kernels::UpdateArrays from = kernels::advanced({.master = master_,
+                                                    .gradient = gradient_,
+                                                    .weight = view.weights,
+                                                    .low = view.low,
+                                                    .m = view.m,
+                                                    .v = view.v,
+                                                    .grad = nullptr},
+                                                   begin - plan_.layout.chunk(op.chunk).first);
+    from.grad = residence_.buffer(op.gradient) + begin * plan_.input.gradient_bytes;
+    return from;
+  }
+  bool fp16() const { return gradient_ == kernels::GradientFormat::fp16; }
 
   std::string name_of(std::uint64_t element) const {
     std::uint32_t unit = 0;
@@ -382,6 +378,8 @@ class CudaExecutor final : public StepExecutor {
   const models::Model& model_;
   ThreadPool& pool_;
   UpdateRule rule_;
+  kernels::MasterFormat master_;
+  kernels::GradientFormat gradient_;
   Trace* trace_;
   std::vector<std::string> names_;
   std::vector<std::vector<DecayRun>> decay_;

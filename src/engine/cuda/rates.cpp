@@ -16,8 +16,8 @@
 #include "engine/cuda/device_memory.hpp"
 #include "engine/cuda/streams.hpp"
 #include "engine/tensors.hpp"
-#include "kernels/cuda/adamw.hpp"
 #include "kernels/cuda/convert.hpp"
+#include "kernels/cuda/update.hpp"
 #include "models/autograd.hpp"
 
 namespace fathom::engine {
@@ -71,9 +71,9 @@ Result<double> block_flops(const PlanInput& input) {
   const at::Tensor ids = at::full({rows, columns}, 0, on_device(c10::ScalarType::Long));
   const bool train = input.mode == Mode::train;
   const auto seconds = best_seconds([&]() -> Result<void> {
-    FATHOM_CHECK(forward_block(*model->blocks[1], weights, {hidden}, ids));
+    FATHOM_CHECK(forward_block(*model->blocks[1], weights, {hidden}, plain_context(ids)));
     if (train)
-      FATHOM_CHECK(block_gradients(*model->blocks[1], weights, {hidden}, ids, hidden));
+      FATHOM_CHECK(block_gradients(*model->blocks[1], weights, {hidden}, plain_context(ids), {hidden}));
     return {};
   });
   if (!seconds) return product_flops(input.compute);
@@ -105,16 +105,19 @@ Result<void> measure_kernels(CudaRates& rates) {
   const std::uint64_t n = update_elements;
   FATHOM_ASSIGN(const DeviceMemory memory, DeviceMemory::allocate(n * 18));
   FATHOM_CHECK(cuda_check(cudaMemset(memory.at(0), 0, n * 18), "measure kernels"));
-  auto* m = reinterpret_cast<float*>(memory.at(0));
-  auto* v = reinterpret_cast<float*>(memory.at(4 * n));
+  const kernels::UpdateArrays arrays{.master = kernels::MasterFormat::split,
+                                     .gradient = kernels::GradientFormat::bf16,
+                                     .weight = memory.at(12 * n),
+                                     .low = memory.at(14 * n),
+                                     .m = reinterpret_cast<float*>(memory.at(0)),
+                                     .v = reinterpret_cast<float*>(memory.at(4 * n)),
+                                     .grad = memory.at(16 * n)};
   auto* sum = reinterpret_cast<float*>(memory.at(8 * n));
-  auto* weight = reinterpret_cast<std::uint16_t*>(memory.at(12 * n));
-  auto* low = reinterpret_cast<std::uint16_t*>(memory.at(14 * n));
   auto* gradient = reinterpret_cast<std::uint16_t*>(memory.at(16 * n));
-  const kernels::AdamStep step = kernels::adam_step({.lr = 1e-3}, 1, 1, true);
+  const kernels::UpdateStep step =
+      kernels::make_step(kernels::AdamHyper{.lr = 1e-3}, 1, 1, true);
   FATHOM_ASSIGN(const double update, best_seconds([&] {
-    return cuda_check(
-        kernels::cuda::adamw_split(nullptr, step, weight, low, m, v, gradient, n), "measure kernels");
+    return cuda_check(kernels::cuda::update(nullptr, step, arrays, n), "measure kernels");
   }));
   FATHOM_ASSIGN(const double convert, best_seconds([&] {
     return cuda_check(kernels::cuda::fp32_to_bf16(nullptr, gradient, sum, n), "measure kernels");

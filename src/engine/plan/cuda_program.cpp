@@ -9,18 +9,11 @@ namespace fathom::engine {
 
 using swap::ChunkId;
 
-namespace {
-
-Place file_of_weights(ChunkId chunk) { return (Place{1} << 32) | chunk; }
-Place file_of_states(ChunkId chunk) { return (Place{2} << 32) | chunk; }
-
-}  // namespace
-
 CudaProgram::CudaProgram(const Plan& plan, const Rings& rings) : plan_(plan), rings_(rings) {}
 
 void CudaProgram::reset() {
   program_ = {};
-  hazards_.emplace(program_);
+  hazards_.emplace(program_, plan_.buffers.size() + 2 * plan_.layout.chunks().size());
   landing_.clear();
   for (const BufferId buffer : rings_.landing) landing_.push_back({.buffer = buffer});
   clock_ = 0;
@@ -60,13 +53,10 @@ BufferId CudaProgram::take(Ring& ring) {
   }
 }
 
-double CudaProgram::tokens() const {
-  const PlanInput& input = plan_.input;
-  return static_cast<double>(input.micro_batch * input.accumulation * input.length);
-}
-
 double CudaProgram::matmul(std::uint32_t unit) const {
-  return static_cast<double>(plan_.input.model.units[unit].matmul_elements) * tokens();
+  const PlanInput& input = plan_.input;
+  return static_cast<double>(input.micro_batch * input.accumulation) *
+         models::unit_products(input.model.units[unit], {input.length, input.target_length});
 }
 
 // --- weights -------------------------------------------------------------------------------------
@@ -515,7 +505,8 @@ StepProgram CudaProgram::flush() {
   return finish();
 }
 
-StepProgram CudaProgram::inference() {
+StepProgram CudaProgram::inference(bool decoder_only) {
+  FATHOM_ASSERT(!decoder_only, "encoder-decoder models are not planned for cuda");
   reset();
   for (std::uint32_t u = 0; u < head(); ++u) forward(u, false);
   const bool tied = plan_.input.model.tied_head;

@@ -6,17 +6,20 @@
 
 namespace fathom::engine {
 
-// What runs in list order anyway needs no edge.
+// What runs in list order anyway needs no edge, and of several that do the last stands for all.
 void Hazards::after(OpId op, OpId earlier, std::uint32_t lag) {
   Op& later = program_.ops[op];
   const Op& first = program_.ops[earlier];
   if (op == earlier && lag == 0) return;
   if (later.resource == first.resource && !later.is_transfer()) return;
-  const swap::Dependency edge{earlier, lag};
-  const auto same = [&](const swap::Dependency& d) {
-    return d.node == edge.node && d.lag == edge.lag;
-  };
-  if (std::none_of(later.after.begin(), later.after.end(), same)) later.after.push_back(edge);
+  for (swap::Dependency& d : later.after) {
+    if (d.lag != lag) continue;
+    if (d.node == earlier) return;
+    if (first.is_transfer() || program_.ops[d.node].resource != first.resource) continue;
+    d.node = std::max(d.node, earlier);
+    return;
+  }
+  later.after.push_back({earlier, lag});
 }
 
 Hazards::Part& Hazards::part_of(Record& record, std::uint32_t part) {
@@ -29,9 +32,7 @@ Hazards::Part& Hazards::part_of(Record& record, std::uint32_t part) {
 }
 
 void Hazards::read(OpId op, Place place, std::uint32_t part) {
-  const auto [at, added] = records_.try_emplace(place);
-  if (added) order_.push_back(place);
-  Record& record = at->second;
+  Record& record = records_[place];
   Part& p = part_of(record, part);
   if (p.last_write >= 0)
     after(op, static_cast<OpId>(p.last_write), 0);
@@ -41,9 +42,7 @@ void Hazards::read(OpId op, Place place, std::uint32_t part) {
 }
 
 void Hazards::write(OpId op, Place place, std::uint32_t part) {
-  const auto [at, added] = records_.try_emplace(place);
-  if (added) order_.push_back(place);
-  Record& record = at->second;
+  Record& record = records_[place];
   Part& p = part_of(record, part);
   if (p.last_write >= 0) after(op, static_cast<OpId>(p.last_write), 0);
   for (const OpId reader : p.reads) after(op, reader, 0);
@@ -76,9 +75,7 @@ std::vector<OpId> Hazards::users(const Contents& contents) {
 }
 
 void Hazards::refill(Place place) {
-  const auto [at, added] = records_.try_emplace(place);
-  if (added) order_.push_back(place);
-  Record& record = at->second;
+  Record& record = records_[place];
   record.changes = true;
   if (record.now.parts.empty()) return;
   Contents next;
@@ -88,8 +85,7 @@ void Hazards::refill(Place place) {
 }
 
 void Hazards::finish() {
-  for (const Place place : order_) {
-    const Record& record = records_.at(place);
+  for (const Record& record : records_) {
     if (record.changes) {
       const std::vector<OpId> last = users(record.now);
       for (std::size_t part = 0; part < record.first_write.size(); ++part)

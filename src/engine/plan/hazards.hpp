@@ -10,26 +10,25 @@
 // Ownership    Borrows the program under construction.
 // Threads      Pure.
 //
-//   Hazards hazards(program, in_order);
+//   Hazards hazards(program, places);
 //   hazards.refill(slot, chunks);
 //   hazards.write(fetch, slot, 0); hazards.read_all(forward, slot); …
 //   hazards.finish();
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
 #include <vector>
 
 #include "engine/plan/program.hpp"
 
 namespace fathom::engine {
 
-// Something with contents: a buffer, or bytes of a file.
-using Place = std::uint64_t;
+// Something with contents: a buffer, or bytes of a file. Numbered by the builder.
+using Place = std::uint32_t;
 
 class Hazards {
  public:
-  explicit Hazards(StepProgram& program) : program_(program) {}
+  Hazards(StepProgram& program, std::size_t places) : program_(program), records_(places) {}
 
   void read(OpId op, Place place, std::uint32_t part = 0);
   void write(OpId op, Place place, std::uint32_t part = 0);
@@ -63,8 +62,7 @@ class Hazards {
   void after(OpId op, OpId earlier, std::uint32_t lag);
 
   StepProgram& program_;
-  std::unordered_map<Place, Record> records_;
-  std::vector<Place> order_;  // of first use, so that the result does not depend on the map
+  std::vector<Record> records_;
 };
 
 }  // namespace fathom::engine

@@ -14,6 +14,8 @@ namespace fathom::engine {
 namespace {
 
 constexpr std::uint64_t smallest_chunk = 256 * KiB;  // elements
+constexpr std::uint64_t most_chunks = 16384;         // finer ones cost planning more than they save
+constexpr std::size_t finalists = 3;                 // of the estimated, which are predicted
 
 Error host_too_small(const PlanInput& input, std::uint64_t smallest, std::uint64_t gradients) {
   Error error =
@@ -58,54 +60,86 @@ Error device_too_small(const PlanInput& input, std::uint64_t smallest) {
       "raise fathom.device_memory to it, or lower train_micro_batch_size_per_gpu or --seq-len");
 }
 
+// Which orders of filling are worth comparing; one that leaves device memory free can be faster,
+// since W that rests on the device comes down to be updated by the CPU.
 std::vector<Policy> policies(const PlanInput& input) {
-  if (!input.on_cuda()) return {{.more_slots = true}, {.more_slots = false}};
   std::vector<Policy> all;
-  for (const DeviceFill fill :
-       {DeviceFill::whole_units, DeviceFill::weights_first, DeviceFill::states_first})
-    all.push_back({.more_slots = true, .fill = fill});
-  all.push_back({.more_slots = false});
+  for (const bool more_slots : {true, false}) {
+    all.push_back({.more_slots = more_slots});
+    if (!input.on_cuda() || input.mode == Mode::inference) continue;
+    all.push_back({.more_slots = more_slots, .fill = DeviceFill::states_first});
+    for (const double share : {1.0, 0.5, 0.25})
+      all.push_back(
+          {.more_slots = more_slots, .fill = DeviceFill::weights_first, .share = share});
+  }
   return all;
 }
 
-// What does not fit, if nothing does.
-struct Smallest {
-  std::uint64_t host = UINT64_MAX, device = UINT64_MAX;
+// Chunk sizes from the largest on, halved; a size above every unit's is as good as theirs.
+std::vector<std::uint64_t> chunk_sizes(const PlanInput& input) {
+  std::uint64_t all = 0, unit = 0;
+  for (const models::UnitSpec& spec : input.model.units) {
+    const std::uint64_t elements = flatten(spec, input.world).elements;
+    all += elements;
+    unit = std::max(unit, elements);
+  }
+  const std::uint64_t least = std::max(smallest_chunk, round_up(all / most_chunks, 4096));
+  std::uint64_t chunk = std::max(least, round_down(input.chunk_elements, 4096));
+  while (chunk / 2 >= unit && chunk / 2 >= least) chunk = round_up(chunk / 2, 4096);
+  std::vector<std::uint64_t> sizes;
+  for (;; chunk = std::max(least, round_up(chunk / 2, 4096))) {
+    sizes.push_back(chunk);
+    if (chunk <= least) return sizes;
+  }
+}
+
+struct Candidate {
+  double estimate = 0;
+  std::uint64_t chunk = 0;
+  Policy policy;
 };
 
 }  // namespace
 
+// Small chunks and few slots leave memory for placement, large ones make long transfers that
+// overlap better. All are estimated, the most promising predicted, and the best prediction wins; of
+// equals the first, which has the larger chunks.
 Result<Plan> make_plan(const PlanInput& input) {
-  Smallest smallest;
-  std::uint64_t gradients = 0;
-  // Small chunks and few slots leave memory for placement, large ones make long transfers that
-  // overlap better: the predicted time decides, and of equals the first, which has the larger
-  // chunks.
-  const std::uint64_t largest = std::max(smallest_chunk, round_down(input.chunk_elements, 4096));
-  std::optional<Plan> best;
-  for (std::uint64_t chunk = largest;;
-       chunk = std::max(smallest_chunk, round_up(chunk / 2, 4096))) {
+  std::uint64_t smallest_host = UINT64_MAX, smallest_device = UINT64_MAX, gradients = 0;
+  std::vector<Candidate> candidates;
+  for (const std::uint64_t chunk : chunk_sizes(input)) {
+    Planner planner(input, chunk);
+    gradients = planner.waiting_gradients();
     for (const Policy& policy : policies(input)) {
-      // Once nothing is on nvme, no chunk and no slot makes it better.
-      const bool settled = best && !best->steady.has_transfers() && !input.on_cuda();
-      Planner planner(input, chunk);
-      gradients = planner.waiting_gradients();
       const Placed placed = planner.place(policy);
-      smallest.host = std::min(smallest.host, placed.smallest_host);
-      smallest.device = std::min(smallest.device, placed.smallest_device);
-      if (!placed.fits || settled) break;
-      Plan plan = planner.finish();
-      if (!best || plan.prediction.seconds < best->prediction.seconds * 0.999)
-        best = std::move(plan);
+      smallest_host = std::min(smallest_host, placed.smallest_host);
+      smallest_device = std::min(smallest_device, placed.smallest_device);
+      if (!placed.fits) break;
+      const double estimate = planner.estimate();
+      const auto worse = [&](const Candidate& c) { return c.estimate > estimate * (1 + 1e-9); };
+      candidates.insert(std::find_if(candidates.begin(), candidates.end(), worse),
+                        {estimate, chunk, policy});
+      if (candidates.size() > finalists) candidates.pop_back();
     }
-    if (chunk <= smallest_chunk) break;
   }
-  if (!best && input.on_cuda() && input.device_memory && smallest.device > *input.device_memory)
-    return fail(device_too_small(input, smallest.device));
-  if (!best) return fail(host_too_small(input, smallest.host, gradients));
-  best->smallest_host_memory = smallest.host;
-  best->smallest_device_memory = input.on_cuda() ? smallest.device : 0;
-  return std::move(*best);
+  if (candidates.empty()) {
+    const bool device = input.on_cuda() && input.device_memory;
+    if (device && smallest_device > *input.device_memory)
+      return fail(device_too_small(input, smallest_device));
+    return fail(host_too_small(input, smallest_host, gradients));
+  }
+  std::optional<Planner> best;
+  for (const Candidate& candidate : candidates) {
+    Planner planner(input, candidate.chunk);
+    planner.place(candidate.policy);
+    planner.predict();
+    if (!best || planner.prediction().seconds < best->prediction().seconds * 0.999)
+      best = std::move(planner);
+  }
+  Plan plan = best->finish();
+  plan.smallest_host_memory = smallest_host;
+  plan.smallest_device_memory = input.on_cuda() ? smallest_device : 0;
+  return plan;
 }
 
 }  // namespace fathom::engine

@@ -4,25 +4,39 @@
 #include <algorithm>
 
 #include "base/units.hpp"
+#include "engine/plan/carry_layout.hpp"
 
 namespace fathom::engine {
 
 using swap::ChunkId;
 
 Memory::Memory(Plan& plan) : plan_(plan), input_(plan.input) {
-  input_bytes_ = round_up(
-      input_.micro_batch * input_.length * input_.model.hidden * input_.compute_bytes(),
-      io_alignment);
+  for (std::uint32_t u = 1; u < units(); ++u)
+    input_bytes_ = std::max(input_bytes_, carry_bytes(input_, u - 1));
   for (std::uint32_t u = 0; u < units(); ++u) activation_ = std::max(activation_, activation(u));
-  // Inference carries one activation a micro-batch from unit to unit, in LibTorch's memory.
-  if (!train()) activation_ += input_.accumulation * input_bytes();
+  // Inference carries activations from unit to unit in LibTorch's memory.
+  if (!train()) activation_ += input_.accumulation * live_carry_bytes(input_);
+
+  const auto states = static_cast<swap::SectionMask>(swap::states_mask & input_.sections.present());
+  for (std::uint32_t u = 0; u < units(); ++u) {
+    std::uint64_t& weights = weight_bytes_.emplace_back(0);
+    for (ChunkId c = plan_.layout.first_chunk(u); c < plan_.layout.end_chunk(u); ++c) {
+      chunk_weights_.push_back(plan_.layout.padded_bytes(c, swap::Section::W));
+      chunk_states_.push_back(plan_.layout.padded_bytes(c, states));
+      weights += chunk_weights_.back();
+    }
+  }
 
   host_base_ = input_.fixed_bytes;
   if (input_.on_cuda()) {
     device_base_ = input_.device_fixed_bytes + activation_ + (train() ? cuda_accumulators() : 0);
   } else {
     host_base_ += activation_;
-    if (train()) host_base_ += (units() - 1) * all_input_bytes() + cpu_gradients();
+    if (train()) {
+      for (std::uint32_t u = 1; u < units(); ++u)
+        host_base_ += input_.accumulation * carry_bytes(input_, u - 1);
+      host_base_ += cpu_gradients();
+    }
     if (input_.widen) {
       host_base_ += round_up(largest_elements(false) * 4, io_alignment);
       if (input_.model.tied_head)
@@ -36,22 +50,14 @@ Memory::Memory(Plan& plan) : plan_(plan), input_(plan.input) {
 }
 
 std::uint64_t Memory::activation(std::uint32_t unit) const {
-  const auto bytes = models::activation_bytes(input_.model, unit, input_.micro_batch, input_.length,
+  const auto bytes = models::activation_bytes(input_.model, unit, input_.micro_batch,
+                                              {input_.length, input_.target_length},
                                               input_.compute_bytes(), input_.threads);
   return train() ? std::max(bytes.forward, bytes.backward) : bytes.forward;
 }
 
-std::uint64_t Memory::weight_bytes(std::uint32_t unit) const {
-  std::uint64_t sum = 0;
-  for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c)
-    sum += plan_.layout.padded_bytes(c, swap::Section::W);
-  return sum;
-}
-
 std::uint64_t Memory::pinned_states_bytes(ChunkId chunk) const {
-  const auto states = static_cast<swap::SectionMask>(swap::states_mask & input_.sections.present());
-  return plan_.layout.padded_bytes(
-      chunk, static_cast<swap::SectionMask>(states & ~plan_.chunks[chunk].streamed));
+  return plan_.chunks[chunk].streamed == 0 ? chunk_states_[chunk] : 0;
 }
 
 std::uint64_t Memory::gradient_bytes(std::uint32_t unit) const {
@@ -119,14 +125,14 @@ Memory::Need Memory::of_unit(std::uint32_t unit) const {
   if (lands) slot(Slot::landing) = weight_bytes(unit);
   for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c) {
     const ChunkPlan& chunk = plan_.chunks[c];
-    (chunk.states_on_device ? need.device : need.host) += train() ? pinned_states_bytes(c) : 0;
-    slot(Slot::ring) =
-        std::max(slot(Slot::ring), plan_.layout.padded_bytes(c, chunk.streamed));
+    if (chunk.streamed != 0)
+      slot(Slot::ring) = std::max(slot(Slot::ring), chunk_states_[c]);
+    else
+      (chunk.states_on_device ? need.device : need.host) += chunk_states_[c];
     const bool staged = lives == Tier::nvme ||
                         (train() && lives == Tier::device && !chunk.states_on_device);
     if (input_.on_cuda() && staged)
-      slot(Slot::staging) =
-          std::max(slot(Slot::staging), plan_.layout.padded_bytes(c, swap::Section::W));
+      slot(Slot::staging) = std::max(slot(Slot::staging), chunk_weights_[c]);
   }
   if (!input_.on_cuda() || !train()) return need;
   if (updates_on(unit, Tier::host)) {
@@ -165,17 +171,26 @@ void Memory::refresh(std::uint32_t unit) {
   count(needs_[unit], true);
 }
 
+void Memory::refresh_all() {
+  for (std::uint32_t u = 0; u < units(); ++u) refresh(u);
+}
+
 void Memory::place_weights(std::uint32_t unit, Tier tier) {
   plan_.units[unit].weights_on_nvme = tier == Tier::nvme;
   plan_.units[unit].weights_on_device = tier == Tier::device && input_.on_cuda();
   refresh(unit);
 }
 
-void Memory::place_states(ChunkId chunk, Tier tier) {
+void Memory::place_states(std::span<const ChunkId> chunks,
+                          const std::function<Tier(std::size_t)>& tier_of) {
   const auto states = static_cast<swap::SectionMask>(swap::states_mask & input_.sections.present());
-  plan_.chunks[chunk].streamed = tier == Tier::nvme ? states : swap::SectionMask{0};
-  plan_.chunks[chunk].states_on_device = tier == Tier::device && input_.on_cuda();
-  refresh(plan_.layout.chunk(chunk).unit);
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    ChunkPlan& chunk = plan_.chunks[chunks[i]];
+    const Tier tier = tier_of(i);
+    chunk.streamed = tier == Tier::nvme ? states : swap::SectionMask{0};
+    chunk.states_on_device = tier == Tier::device && input_.on_cuda();
+  }
+  if (!chunks.empty()) refresh(plan_.layout.chunk(chunks.front()).unit);
 }
 
 void Memory::place_inputs(std::uint32_t unit, Tier tier) {

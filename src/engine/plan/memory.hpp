@@ -16,7 +16,9 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "engine/plan/plan.hpp"
@@ -38,8 +40,12 @@ class Memory {
   explicit Memory(Plan& plan);
 
   void place_weights(std::uint32_t unit, Tier tier);
-  void place_states(swap::ChunkId chunk, Tier tier);
+  // Chunks of one unit, the i-th to tier_of(i).
+  void place_states(std::span<const swap::ChunkId> chunks,
+                    const std::function<Tier(std::size_t)>& tier_of);
   void place_inputs(std::uint32_t unit, Tier tier);
+  // After the plan's units or chunks were put back by other means.
+  void refresh_all();
 
   std::uint64_t host() const;
   std::uint64_t device() const;
@@ -62,10 +68,10 @@ class Memory {
   std::uint64_t largest(Slot slot) const;
 
   // Parts that others lay out by the same rule.
-  std::uint64_t weight_bytes(std::uint32_t unit) const;
+  std::uint64_t weight_bytes(std::uint32_t unit) const { return weight_bytes_[unit]; }
   std::uint64_t pinned_states_bytes(swap::ChunkId chunk) const;
   std::uint64_t gradient_bytes(std::uint32_t unit) const;  // at rest
-  std::uint64_t input_bytes() const;                       // of one micro-batch
+  std::uint64_t input_bytes() const;                       // of one micro-batch, at most
   std::uint64_t all_input_bytes() const;                   // of all of a step
   std::uint64_t largest_elements(bool eager_only) const;
   std::uint64_t shared_accumulator_elements() const;
@@ -95,6 +101,8 @@ class Memory {
   Plan& plan_;
   const PlanInput& input_;
   std::uint64_t activation_ = 0, input_bytes_ = 0, host_base_ = 0, device_base_ = 0;
+  std::vector<std::uint64_t> weight_bytes_;              // of units, padded
+  std::vector<std::uint64_t> chunk_weights_, chunk_states_;  // of chunks, padded
   std::vector<Need> needs_;
   std::uint64_t host_sum_ = 0, device_sum_ = 0;
   std::array<std::map<std::uint64_t, std::uint32_t>, slot_kinds> sizes_;  // bytes → units

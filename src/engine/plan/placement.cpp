@@ -62,8 +62,7 @@ class Placement {
       if (!input_.on_cuda() && input_.lowest_weights() != Tier::nvme) continue;
       memory_.place_weights(u, pinned());
       if (!input_.on_cuda() || !train()) continue;
-      for (ChunkId c = plan_.layout.first_chunk(u); c < plan_.layout.end_chunk(u); ++c)
-        memory_.place_states(c, Tier::device);
+      try_states(u, Tier::device, [] { return true; });
     }
   }
 
@@ -162,21 +161,29 @@ class Placement {
     memory_.place_weights(unit, before);
     return false;
   }
+  // As many of the unit's chunks as fit, from the first on. True when that is all of them.
   template <typename Fits>
-  bool try_states(ChunkId chunk, Tier tier, const Fits& fits) {
-    const Tier before = states_tier(chunk);
-    if (before <= tier) return true;
-    memory_.place_states(chunk, tier);
-    if (fits()) return true;
-    memory_.place_states(chunk, before);
+  bool try_states(std::uint32_t unit, Tier tier, const Fits& fits) {
+    const ChunkId first = plan_.layout.first_chunk(unit);
+    std::vector<ChunkId> below;
+    std::vector<Tier> before;
+    for (ChunkId c = first; c < plan_.layout.end_chunk(unit); ++c)
+      if (states_tier(c) > tier) {
+        below.push_back(c);
+        before.push_back(states_tier(c));
+      }
+    const auto lift = [&](std::size_t count) {
+      memory_.place_states(below, [&](std::size_t i) { return i < count ? tier : before[i]; });
+      return fits();
+    };
+    if (below.empty() || lift(below.size())) return true;
+    std::size_t most = 0, too_many = below.size();
+    while (most + 1 < too_many) {
+      const std::size_t middle = (most + too_many) / 2;
+      (lift(middle) ? most : too_many) = middle;
+    }
+    lift(most);
     return false;
-  }
-  template <typename Fits>
-  bool try_all_states(std::uint32_t unit, Tier tier, const Fits& fits) {
-    bool all = true;
-    for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c)
-      all = try_states(c, tier, fits) && all;
-    return all;
   }
 
   void fill_device(std::uint64_t mandatory, double share) {
@@ -197,7 +204,7 @@ class Placement {
     if (!train()) return;
     for (const std::uint32_t u : order) {
       if (policy_.fill == DeviceFill::whole_units && !try_weights(u, Tier::device, fits)) break;
-      if (!try_all_states(u, Tier::device, fits)) break;
+      if (!try_states(u, Tier::device, fits)) break;
     }
     for (const std::uint32_t u : order) try_weights(u, Tier::device, fits);
   }
@@ -211,20 +218,17 @@ class Placement {
     if (everything_in_host()) return;
     if (!all_weights_in_host())
       for (const std::uint32_t u : by_value()) try_weights(u, Tier::host, fits);
-    for (ChunkId c = 0; c < plan_.chunks.size(); ++c) try_states(c, Tier::host, fits);
+    for (std::uint32_t u = 0; u < units(); ++u) try_states(u, Tier::host, fits);
   }
 
   // Without slots there is more room than any single move shows.
   bool everything_in_host() {
     const std::vector<Tier> weights = weights_up();
-    std::vector<Tier> states;
-    for (ChunkId c = 0; c < plan_.chunks.size(); ++c) {
-      states.push_back(states_tier(c));
-      if (states.back() == Tier::nvme) memory_.place_states(c, Tier::host);
-    }
+    const std::vector<ChunkPlan> states = plan_.chunks;
+    for (std::uint32_t u = 0; u < units(); ++u) try_states(u, Tier::host, [] { return true; });
     if (memory_.fits_host()) return true;
-    for (ChunkId c = 0; c < plan_.chunks.size(); ++c)
-      if (states[c] == Tier::nvme) memory_.place_states(c, Tier::nvme);
+    plan_.chunks = states;
+    memory_.refresh_all();
     weights_down(weights);
     return false;
   }

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "base/units.hpp"
-#include "engine/plan/buffers.hpp"
 #include "engine/plan/cuda_program.hpp"
+#include "engine/plan/estimate.hpp"
 #include "engine/plan/lower_bound.hpp"
 #include "engine/plan/program_builder.hpp"
 #include "engine/plan/simulator.hpp"
@@ -23,6 +23,14 @@ swap::LayoutInput layout_input(const Plan& plan) {
   return layout;
 }
 
+template <typename Write>
+void with_builder(const Plan& plan, const Rings& rings, const Write& write) {
+  if (plan.input.on_cuda())
+    write(CudaProgram(plan, rings));
+  else
+    write(ProgramBuilder(plan, rings.landing, rings.ring, rings.widened));
+}
+
 }  // namespace
 
 Planner::Planner(const PlanInput& input, std::uint64_t chunk_elements)
@@ -34,8 +42,6 @@ Planner::Planner(const PlanInput& input, std::uint64_t chunk_elements)
   for (const models::UnitSpec& unit : input.model.units) {
     UnitPlan up;
     up.flat = flatten(unit, input.world);
-    up.weights_on_nvme = input.lowest_weights() == Tier::nvme;
-    up.weights_on_device = input.lowest_weights() == Tier::device;
     // A tied embedding collects gradients from both ends of the pass; updating it at the next
     // forward saves a third read of its W.
     up.lazy = train && (input.lazy || (plan.units.empty() && input.model.tied_head));
@@ -44,15 +50,30 @@ Planner::Planner(const PlanInput& input, std::uint64_t chunk_elements)
   // Chunks exist before placement; what each stores follows from it.
   plan.layout = swap::Layout::build(layout_input(plan));
   plan.chunks.resize(plan.layout.chunks().size());
+  put_everything_lowest();
+  memory_ = std::make_unique<Memory>(plan);
+}
+
+void Planner::put_everything_lowest() {
+  Plan& plan = *plan_;
+  const PlanInput& input = plan.input;
+  for (UnitPlan& up : plan.units) {
+    up.weights_on_nvme = input.lowest_weights() == Tier::nvme;
+    up.weights_on_device = input.lowest_weights() == Tier::device;
+    up.inputs_tier = Tier::device;
+  }
   const auto states = static_cast<swap::SectionMask>(swap::states_mask & input.sections.present());
   for (ChunkPlan& chunk : plan.chunks) {
     chunk.streamed = input.lowest_states() == Tier::nvme ? states : swap::SectionMask{0};
     chunk.states_on_device = input.lowest_states() == Tier::device;
   }
-  memory_ = std::make_unique<Memory>(plan);
 }
 
-Placed Planner::place(const Policy& policy) { return placed_ = engine::place(*plan_, *memory_, policy); }
+Placed Planner::place(const Policy& policy) {
+  put_everything_lowest();
+  memory_->refresh_all();
+  return placed_ = engine::place(*plan_, *memory_, policy);
+}
 
 std::uint64_t Planner::waiting_gradients() const {
   std::uint64_t sum = 0;
@@ -80,53 +101,50 @@ void Planner::rebuild_layout() {
   plan.layout = swap::Layout::build(layout);
 }
 
-Plan Planner::finish() {
-  Plan& plan = *plan_;
-  rebuild_layout();
-  const Rings rings = lay_out_buffers(plan, *memory_);
-  plan.activation_bytes = memory_->activation_bytes();
-  plan.landing_slots = static_cast<std::uint32_t>(rings.landing.size());
-  plan.ring_slots = static_cast<std::uint32_t>(rings.ring.size());
-  plan.staging_slots = static_cast<std::uint32_t>(rings.staging.size());
-  plan.smallest_host_memory = placed_.smallest_host;
-  plan.smallest_device_memory = plan.input.on_cuda() ? placed_.smallest_device : 0;
-  const auto write_programs = [&](auto builder) {
-    if (plan.input.mode == Mode::inference) {
-      plan.steady = builder.inference();
-    } else {
-      plan.steady = builder.training(true);
-      plan.first = builder.training(false);
-      plan.flush = builder.flush();
-    }
-  };
-  if (plan.input.on_cuda())
-    write_programs(CudaProgram(plan, rings));
-  else
-    write_programs(ProgramBuilder(plan, rings.landing, rings.ring, rings.widened));
-  predict();
-  return std::move(plan);
-}
+double Planner::estimate() const { return estimate_seconds(*plan_, *memory_); }
 
 void Planner::predict() {
   Plan& plan = *plan_;
+  rebuild_layout();
+  rings_ = lay_out_buffers(plan, *memory_);
+  plan.activation_bytes = memory_->activation_bytes();
+  plan.landing_slots = static_cast<std::uint32_t>(rings_.landing.size());
+  plan.ring_slots = static_cast<std::uint32_t>(rings_.ring.size());
+  plan.staging_slots = static_cast<std::uint32_t>(rings_.staging.size());
+  plan.smallest_host_memory = placed_.smallest_host;
+  plan.smallest_device_memory = plan.input.on_cuda() ? placed_.smallest_device : 0;
+  const bool train = plan.input.mode == Mode::train;
+  with_builder(plan, rings_, [&](auto builder) {
+    plan.steady = train ? builder.training(true) : builder.inference(false);
+    if (!train && plan.input.model.encoder_decoder) plan.decode = builder.inference(true);
+  });
+
   Prediction& prediction = plan.prediction;
   const LowerBound bound = lower_bound(plan);
   // Where one resource does everything both are the same sum, but for the last bit.
-  prediction.seconds =
-      std::max(simulate(plan.steady, plan.input.rates).seconds, bound.seconds);
+  prediction.seconds = std::max(simulate(plan.steady, plan.input.rates).seconds, bound.seconds);
   prediction.lower_bound_seconds = bound.seconds;
   prediction.bound_by = bound.bound_by;
   prediction.terms = bound.terms;
-  prediction.bytes.nvme_read = plan.steady.bytes(Resource::nvme_read);
-  prediction.bytes.nvme_write = plan.steady.bytes(Resource::nvme_write);
-  prediction.bytes.h2d = plan.steady.bytes(Resource::h2d);
-  prediction.bytes.d2h = plan.steady.bytes(Resource::d2h);
-  prediction.bytes.network = plan.steady.bytes(Resource::network);
+  prediction.bytes = {.nvme_read = plan.steady.bytes(Resource::nvme_read),
+                      .nvme_write = plan.steady.bytes(Resource::nvme_write),
+                      .h2d = plan.steady.bytes(Resource::h2d),
+                      .d2h = plan.steady.bytes(Resource::d2h),
+                      .network = plan.steady.bytes(Resource::network)};
   prediction.peak_host = plan.arena_bytes + plan.input.fixed_bytes;
   const bool cuda = plan.input.on_cuda();
   (cuda ? prediction.peak_device : prediction.peak_host) += plan.activation_bytes;
-  if (cuda)
-    prediction.peak_device += plan.device_arena_bytes + plan.input.device_fixed_bytes;
+  if (cuda) prediction.peak_device += plan.device_arena_bytes + plan.input.device_fixed_bytes;
+}
+
+Plan Planner::finish() {
+  Plan& plan = *plan_;
+  if (plan.input.mode == Mode::train)
+    with_builder(plan, rings_, [&](auto builder) {
+      plan.first = builder.training(false);
+      plan.flush = builder.flush();
+    });
+  return std::move(plan);
 }
 
 }  // namespace fathom::engine

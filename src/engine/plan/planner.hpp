@@ -7,12 +7,14 @@
 // Threads      Pure.
 //
 //   Planner planner(input, chunk_elements);
-//   if (planner.place({.more_slots = true}).fits) Plan plan = planner.finish();
+//   if (planner.place({.more_slots = true}).fits && planner.estimate() < best)
+//     Plan plan = planner.finish();
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
+#include "engine/plan/buffers.hpp"
 #include "engine/plan/placement.hpp"
 
 namespace fathom::engine {
@@ -21,21 +23,28 @@ class Planner {
  public:
   Planner(const PlanInput& input, std::uint64_t chunk_elements);
 
+  // From the lowest tiers anew; as often as one likes before predict().
   Placed place(const Policy& policy);
-  // After a place() that fits.
+  // After a place() that fits: seconds of a step, roughly.
+  double estimate() const;
+  // After a place() that fits: buffers, the steady program, the prediction.
+  void predict();
+  const Prediction& prediction() const { return plan_->prediction; }
+  // After predict(): the other programs as well.
   Plan finish();
 
   // Bytes of the gradients that wait for the next step's forward.
   std::uint64_t waiting_gradients() const;
 
  private:
+  void put_everything_lowest();
   void rebuild_layout();
-  void predict();
 
   // On the heap: memory_ refers to it.
   std::unique_ptr<Plan> plan_;
   std::unique_ptr<Memory> memory_;
   Placed placed_;
+  Rings rings_;
 };
 
 }  // namespace fathom::engine

@@ -43,6 +43,41 @@ const char* schedule(const Plan& plan) {
              : "eager: no clipping, so a unit is updated as soon as its gradient is complete";
 }
 
+// Where each section lies: a column for each tier.
+std::string placement_lines(const Plan& plan) {
+  std::string text = fmt::format("placement {:>5} {:>14} {:>14}\n", "", "host", "nvme");
+  auto out = std::back_inserter(text);
+  const auto line = [&](const char* name, const Share& bytes) {
+    fmt::format_to(out, "          {:>5} {:>14} {:>14}\n", name, format_bytes(bytes.host),
+                   format_bytes(bytes.nvme));
+  };
+  Share total;
+  for (const swap::Section section : swap::all_sections) {
+    if (plan.input.sections.of(section) == 0) continue;
+    const Share bytes = share(plan, section);
+    total.host += bytes.host;
+    total.nvme += bytes.nvme;
+    line(swap::to_string(section), bytes);
+  }
+  line("total", total);
+  return text;
+}
+
+// The nvme tier: the space that is taken, and how much of it on which path.
+std::string store_lines(const Plan& plan) {
+  const std::uint64_t store = plan.bytes_on_nvme();
+  if (store == 0) return {};
+  std::uint64_t payload = 0;
+  for (const swap::Section section : swap::all_sections) payload += share(plan, section).nvme;
+  const auto files = plan.layout.file_bytes();
+  std::string text =
+      fmt::format("store     {} on nvme, {} of it alignment; {} path{}\n", format_bytes(store),
+                  format_bytes(store - payload), files.size(), files.size() == 1 ? "" : "s");
+  for (std::size_t i = 0; files.size() > 1 && i < files.size(); ++i)
+    text += fmt::format("          {:>12}  path {}\n", format_bytes(files[i]), i + 1);
+  return text;
+}
+
 }  // namespace
 
 json bytes_json(const StepBytes& bytes) {
@@ -75,6 +110,7 @@ json plan_json(const Plan& plan, const std::vector<std::string>& shortfalls) {
                                 : plan.units[u].lazy          ? "lazy"
                                                               : "eager"}});
   const Prediction& p = plan.prediction;
+  const auto files = plan.layout.file_bytes();
   return {{"parameters", input.model.parameters()},
           {"mode", input.mode == Mode::train ? "train" : "inference"},
           {"device", "cpu"},
@@ -93,6 +129,7 @@ json plan_json(const Plan& plan, const std::vector<std::string>& shortfalls) {
           {"landing_slots", plan.landing_slots},
           {"ring_slots", plan.ring_slots},
           {"placement", placement},
+          {"store_path_bytes", std::vector<std::uint64_t>(files.begin(), files.end())},
           {"memory", memory},
           {"rates",
            {{"nvme_read", input.rates.read},
@@ -119,13 +156,7 @@ std::string plan_text(const Plan& plan, const std::vector<std::string>& shortfal
                  train ? "step" : "sweep", tokens_per_pass(input), format_seconds(p.seconds),
                  format_seconds(p.lower_bound_seconds), p.bound_by);
   fmt::format_to(out, "schedule  {}\n", schedule(plan));
-  fmt::format_to(out, "placement {:>4} {:>14} {:>14}\n", "", "host", "nvme");
-  for (const swap::Section section : swap::all_sections) {
-    if (input.sections.of(section) == 0) continue;
-    const Share bytes = share(plan, section);
-    fmt::format_to(out, "          {:>4} {:>14} {:>14}\n", swap::to_string(section),
-                   format_bytes(bytes.host), format_bytes(bytes.nvme));
-  }
+  text += placement_lines(plan);
   fmt::format_to(out, "memory    {} of {}; the smallest that works is {}\n",
                  format_bytes(p.peak_host),
                  input.host_memory ? format_bytes(*input.host_memory) : "no limit",
@@ -142,13 +173,12 @@ std::string plan_text(const Plan& plan, const std::vector<std::string>& shortfal
                  format_bytes(plan.activation_bytes));
   if (input.fixed_bytes != 0)
     fmt::format_to(out, "          {:>12}  tokens and caches\n", format_bytes(input.fixed_bytes));
+  text += store_lines(plan);
   const double n = static_cast<double>(parameters);
-  fmt::format_to(out,
-                 "bytes     {} read, {} written per {} ({:.1f} + {:.1f} bytes per parameter); the "
-                 "store takes {}\n",
-                 format_bytes(p.bytes.nvme_read), format_bytes(p.bytes.nvme_write),
-                 train ? "step" : "sweep", static_cast<double>(p.bytes.nvme_read) / n,
-                 static_cast<double>(p.bytes.nvme_write) / n, format_bytes(plan.bytes_on_nvme()));
+  fmt::format_to(
+      out, "bytes     {} read, {} written per {} ({:.1f} + {:.1f} bytes per parameter)\n",
+      format_bytes(p.bytes.nvme_read), format_bytes(p.bytes.nvme_write), train ? "step" : "sweep",
+      static_cast<double>(p.bytes.nvme_read) / n, static_cast<double>(p.bytes.nvme_write) / n);
   fmt::format_to(out, "machine   nvme {} read, {} write; {:.0f} GFLOP/s {}; update {} elements/s\n",
                  format_rate(input.rates.read), format_rate(input.rates.write),
                  input.rates.flops / 1e9, to_string(input.compute),

@@ -10,9 +10,6 @@
 // Units        Counts are elements. Pointers need the alignment of their type; all of them at
 //              multiples of 16 bytes (the store's layout gives 256) take the faster path.
 //
-// Guard        Where a guard is given (device memory) and has met an element that is not finite, a
-//              kernel changes nothing: updates that start before the host knows.
-//
 //   const AdamStep step = adam_step(hyper, t, clip, true);
 //   if (cuda::Status status = cuda::adamw_split(stream, step, w, lo, m, v, grad, count)) …
 #pragma once
@@ -22,19 +19,16 @@
 
 #include "kernels/adamw.hpp"
 #include "kernels/cuda/launch.hpp"
-#include "kernels/cuda/norm.hpp"
 
 namespace fathom::kernels::cuda {
 
 [[nodiscard]] Status adamw_split(Stream stream, const AdamStep& step, std::uint16_t* weight,
                                  std::uint16_t* low, float* m, float* v,
-                                 const std::uint16_t* grad_bf16, std::size_t count,
-                                 const DeviceGradientStats* guard = nullptr);
+                                 const std::uint16_t* grad_bf16, std::size_t count);
 [[nodiscard]] Status adamw_split(Stream stream, const AdamStep& step, std::uint16_t* weight,
                                  std::uint16_t* low, float* m, float* v, const float* grad,
-                                 std::size_t count, const DeviceGradientStats* guard = nullptr);
+                                 std::size_t count);
 [[nodiscard]] Status adamw_fp32(Stream stream, const AdamStep& step, float* weight, float* m,
-                                float* v, const float* grad, std::size_t count,
-                                const DeviceGradientStats* guard = nullptr);
+                                float* v, const float* grad, std::size_t count);
 
 }  // namespace fathom::kernels::cuda

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LlamaConfig: what the blocks of the Llama family need beyond sizes. Pure, no LibTorch.
+// CausalConfig: what the blocks of decoder-only models need beyond sizes. Pure, no LibTorch.
 //
-// Purpose      Llama, Mistral, Qwen2 and Qwen3 are one architecture with switches; these are they.
+// Purpose      Llama, Mistral, Qwen, Mixtral, GPT-2 and OPT are one architecture with switches;
+//              these are they. What a parameter's presence says (biases, gates, norms of heads,
+//              experts) is in the unit's list of parameters and not repeated here.
 // Ownership    A value inside ModelSpec.
 // Units        Windows and positions in tokens.
 //
-//   spec.llama.rope.theta, spec.llama.window(layer)
+//   spec.causal.rope.theta, spec.causal.window(layer)
 #pragma once
 
 #include <cstdint>
@@ -29,14 +31,15 @@ struct RopeConfig {
   std::uint64_t original_max_positions = 0;  // llama3
 };
 
-struct LlamaConfig {
+struct CausalConfig {
+  bool rotary = true;  // else unit 0 holds a table of learned positions
   RopeConfig rope;
+  std::int64_t position_offset = 0;  // learned positions: row = position + offset
+  bool layer_norm = false;           // LayerNorm with bias instead of RMSNorm
   double norm_eps = 1e-6;
   Activation activation = Activation::silu;
-  bool qkv_bias = false;                      // on q, k and v
-  bool output_bias = false;                   // on o
-  bool mlp_bias = false;                      // on gate, up and down
-  bool head_norms = false;                    // RMSNorm over head_dim on q and k, before RoPE
+  bool transposed = false;                    // the layers' matrices are stored [in, out]
+  std::uint64_t experts_per_token = 0;        // of layers with a router
   std::optional<std::int64_t> padding_token;  // its embedding row gets no gradient
   std::vector<std::uint64_t> windows;         // per layer, 0 = full attention; empty: all full
 
