@@ -32,14 +32,9 @@ struct TrainingExecutor::Program {
 // What one step carries between its operations.
 struct TrainingExecutor::Pass {
   const std::vector<MicroBatch>* batches = nullptr;
-  double predictions = 0;
-  double loss_sum = 0;
-  double sum_squares = 0;
-  std::string non_finite;  // the first unit and tensor whose gradient is not finite
-  bool applied = false;    // an eager unit of this step was updated
+  StepTotals totals;
   kernels::Hyper hyper;
   std::int64_t t = 0;
-  double loss_scale = 1;
 };
 
 TrainingExecutor::TrainingExecutor(const Plan& plan, Residence& residence,
@@ -82,12 +77,11 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
   FATHOM_ASSERT(batches.size() == plan_.input.accumulation, "one batch for each micro-batch");
   Pass pass;
   pass.batches = &batches;
-  pass.hyper = rule_.hyper;
+  pass.hyper = hyper_of_step(rule_, learning_rate, controls);
   pass.t = updates_ + 1;
-  pass.loss_scale = controls.loss_scale;
-  kernels::set_learning_rate(pass.hyper, learning_rate);
-  if (controls.betas) kernels::set_betas(pass.hyper, controls.betas->first, controls.betas->second);
-  for (const MicroBatch& batch : batches) pass.predictions += count_predictions(batch.targets);
+  pass.totals.loss_scale = controls.loss_scale;
+  for (const MicroBatch& batch : batches)
+    pass.totals.predictions += count_predictions(batch.targets);
   const bool any_lazy = !plan_.flush.empty();
   Program& program = any_lazy && !pending_ ? *first_ : *steady_;
   // Only the steady program repeats itself; anything else is followed by another program.
@@ -98,19 +92,7 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
   FATHOM_CHECK(run(program, pass, repeats));
 
   StepResult result;
-  result.loss = pass.loss_sum / pass.predictions;
-  result.grad_norm = std::sqrt(pass.sum_squares) / pass.loss_scale;
-  result.skipped = rule_.skip_non_finite && !pass.non_finite.empty();
-  result.non_finite = pass.non_finite;
-  double factor = 1;
-  if (rule_.clipping > 0) factor = std::max(1.0, (result.grad_norm + 1e-6) / rule_.clipping);
-  const double scale = 1 / (factor * pass.loss_scale);
-  if (result.skipped && pass.applied)
-    return fail(Error(Errc::bad_input, "train a step")
-                    .on(pass.non_finite)
-                    .because("its gradient is not finite, and units behind it are already updated")
-                    .remedy("set gradient_clipping (then such a step is skipped whole) or lower "
-                            "the learning rate"));
+  FATHOM_ASSIGN(const double scale, conclude(pass.totals, rule_, result));
   if (any_lazy) pending_ = PendingUpdate{pass.hyper, pass.t, scale, result.skipped};
   if (!result.skipped) updates_ = pass.t;
   result.seconds = now_seconds() - begin;
@@ -284,12 +266,12 @@ Result<void> TrainingExecutor::head(const Op& op, Pass& pass) {
                       *model_.head, weights, hidden, (*pass.batches)[i].targets.view({-1}),
                       static_cast<std::int64_t>(models::loss_chunk_rows(
                           plan_.input.model, static_cast<std::uint64_t>(hidden.size(0)))),
-                      pass.loss_scale / pass.predictions, sums));
-    pass.loss_sum += loss.sum;
+                      pass.totals.loss_scale / pass.totals.predictions, sums));
+    pass.totals.loss_sum += loss.sum();
     copy_into(hidden, loss.gradient);
   }
   // A loss that is not finite is found before anything of this step was applied.
-  if (!std::isfinite(pass.loss_sum)) pass.non_finite = "the loss";
+  if (!std::isfinite(pass.totals.loss_sum)) pass.totals.non_finite = "the loss";
   return {};
 }
 
@@ -322,9 +304,9 @@ Result<void> TrainingExecutor::reduce(const Op& op, Pass& pass) {
   const kernels::GradientStats stats =
       kernels::gradient_stats(&pool_, sum, up.flat.elements,
                               fp16 ? kernels::fp16_overflow_bits : kernels::fp32_overflow_bits);
-  pass.sum_squares += stats.sum_squares;
-  if (stats.first_non_finite && pass.non_finite.empty())
-    pass.non_finite = parameter_at(plan_, op.unit, *stats.first_non_finite);
+  pass.totals.sum_squares += stats.sum_squares;
+  if (stats.first_non_finite && pass.totals.non_finite.empty())
+    pass.totals.non_finite = parameter_at(plan_, op.unit, *stats.first_non_finite);
   if (up.gradient != up.accumulator) {
     const auto narrow = fp16 ? kernels::fp32_to_fp16 : kernels::fp32_to_bf16;
     narrow(&pool_, reinterpret_cast<std::uint16_t*>(residence_.buffer(up.gradient)), sum,
@@ -351,10 +333,10 @@ kernels::UpdateArrays TrainingExecutor::arrays(const Op& op, ChunkId chunk,
 
 void TrainingExecutor::update(const Op& op, const Pass& pass) {
   const UnitPlan& up = plan_.units[op.unit];
-  const bool skip = rule_.skip_non_finite && !pass.non_finite.empty();
+  const bool skip = rule_.skip_non_finite && !pass.totals.non_finite.empty();
   const PendingUpdate now = up.lazy ? *pending_ : PendingUpdate{pass.hyper, pass.t, 1, skip};
   if (now.skip) return;
-  const_cast<Pass&>(pass).applied |= !up.lazy;
+  const_cast<Pass&>(pass).totals.applied |= !up.lazy;
   if (const auto* lamb = std::get_if<kernels::LambHyper>(&now.hyper)) {
     // Whole tensors are needed, and nothing of them is on nvme: one pass behind the last chunk.
     if (op.chunk + 1 == plan_.layout.end_chunk(op.unit)) update_lamb(op, *lamb, now);

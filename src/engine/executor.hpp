@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TrainingExecutor: runs the StepPrograms of a plan on a model.
+// TrainingExecutor: runs the StepPrograms of a plan for the CPU on a model.
 //
 // Purpose      One optimizer step is one pass over the plan's operation list: every unit is landed
 //              once for forward and runs all micro-batches, blocks are recomputed in backward,
@@ -21,8 +21,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "config/schedule.hpp"
 #include "engine/residence.hpp"
+#include "engine/step_executor.hpp"
 #include "engine/trace.hpp"
 #include "kernels/update.hpp"
 #include "models/block.hpp"
@@ -30,54 +30,19 @@
 
 namespace fathom::engine {
 
-struct MicroBatch {
-  at::Tensor input_ids;  // int64 [b, s]
-  at::Tensor targets;    // int64, one for each row of logits; -100 is ignored
-  // Encoder-decoder: int64 [b, s] and [b, t].
-  at::Tensor attention_mask = {}, decoder_input_ids = {};
-};
-
-struct StepResult {
-  double loss = 0;              // mean over the step's predictions
-  double grad_norm = 0;         // before clipping
-  bool skipped = false;         // the gradient was not finite; nothing was updated
-  std::string non_finite = {};  // the first tensor, in backward's order, whose gradient was not
-  double seconds = 0;
-  double stalled_seconds = 0;  // waiting for the disk
-  StepBytes bytes, planned;
-};
-
-struct UpdateRule {
-  kernels::Hyper hyper;         // lr is given with each step
-  double clipping = 0;          // global L2 norm; 0: off
-  bool skip_non_finite = true;  // leave an update out whose gradient is not finite
-};
-
-// What changes from step to step besides the learning rate.
-struct StepControls {
-  double loss_scale = 1;  // the loss is multiplied by it, the update divides it out again
-  std::optional<config::Betas> betas = {};
-};
-
-class TrainingExecutor {
+class TrainingExecutor final : public StepExecutor {
  public:
   TrainingExecutor(const Plan& plan, Residence& residence, const models::Model& model,
                    ThreadPool& pool, UpdateRule rule, Trace* trace);
-  ~TrainingExecutor();
+  ~TrainingExecutor() override;
   TrainingExecutor(const TrainingExecutor&) = delete;
   TrainingExecutor& operator=(const TrainingExecutor&) = delete;
 
-  // Runs one optimizer step on plan.input.accumulation micro-batches. `more_follow`: another step
-  // will come, so its reads may start early.
   Result<StepResult> step(const std::vector<MicroBatch>& batches, double learning_rate,
-                          bool more_follow, const StepControls& controls = {});
-
-  // Applies updates that wait for the next step's forward. Before checkpoints and at the end.
-  Result<void> flush();
-
-  // Updates applied or pending: the t of Adam's bias correction. Set when resuming.
-  std::int64_t updates() const { return updates_; }
-  void set_updates(std::int64_t updates) { updates_ = updates; }
+                          bool more_follow, const StepControls& controls = {}) override;
+  Result<void> flush() override;
+  std::int64_t updates() const override { return updates_; }
+  void set_updates(std::int64_t updates) override { updates_ = updates; }
 
   // Test hook: sees every unit's gradient at rest right after it was reduced.
   using GradientObserver =
@@ -86,12 +51,6 @@ class TrainingExecutor {
 
  private:
   struct Program;
-  struct PendingUpdate {
-    kernels::Hyper hyper;
-    std::int64_t t = 0;
-    double grad_scale = 1;
-    bool skip = false;
-  };
   struct Pass;
 
   std::unique_ptr<Program> prepare(const StepProgram& program);

@@ -39,7 +39,7 @@ Result<ComputeType> compute_type(const std::string& asked, const models::ModelSp
 }  // namespace
 
 Result<std::unique_ptr<InferenceSetup>> InferenceSetup::read(const InferenceOptions& options) {
-  FATHOM_CHECK(check_device(options.device));
+  FATHOM_CHECK(check_inference_device(options.device));
   auto setup = std::unique_ptr<InferenceSetup>(new InferenceSetup(options));
   FATHOM_ASSIGN(setup->spec_, models::load_config(options.model));
   FATHOM_ASSIGN(setup->config_,

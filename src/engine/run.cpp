@@ -35,37 +35,48 @@ Tier tier_of(const config::OffloadConfig& offload) {
   return offload.tier == config::Tier::nvme ? Tier::nvme : Tier::host;
 }
 
-PlanInput training_input(const TrainingSetup& setup, const config::Config& config) {
-  PlanInput input;
-  input.model = setup.spec;
-  input.mode = Mode::train;
+// A GPU computes in the precision of training itself; a CPU may have to widen.
+void choose_compute(const config::Config& config, bool cuda, PlanInput& input) {
   const config::Precision precision = config.precision.compute;
-  input.sections = training_sections(precision, config.optimizer);
+  input.gradient_bytes = precision == config::Precision::fp32 ? 4 : 2;
+  if (cuda) {
+    input.compute = precision == config::Precision::fp32   ? ComputeType::fp32
+                    : precision == config::Precision::fp16 ? ComputeType::fp16
+                                                           : ComputeType::bf16;
+    return;
+  }
   if (precision == config::Precision::fp32) {
     input.compute = ComputeType::fp32;
-    input.gradient_bytes = 4;
   } else if (precision == config::Precision::fp16) {
     input.compute = ComputeType::fp32;
     input.widen = true;
-    input.gradient_bytes = 2;
     log::note(
         "fp16 on the CPU: weights are widened to fp32 when they land and computed in fp32; "
         "gradients rest in fp16");
   } else {
     input.compute = has_fast_bf16() ? ComputeType::bf16 : ComputeType::fp32;
     input.widen = input.compute == ComputeType::fp32;
-    input.gradient_bytes = 2;
     if (input.widen)
       log::note(
           "this CPU has no fast bf16: weights are widened to fp32 when they land and computed in "
           "fp32");
   }
+  if (config.precision.tf32) log::note("--tf32 has no effect on the CPU: products are full fp32");
+}
+
+PlanInput training_input(const TrainingSetup& setup, const config::Config& config) {
+  PlanInput input;
+  input.model = setup.spec;
+  input.mode = Mode::train;
+  const config::Precision precision = config.precision.compute;
+  input.sections = training_sections(precision, config.optimizer);
+  input.device = setup.device.kind;
+  choose_compute(config, input.on_cuda(), input);
   if (config.precision.grad_accum != config::Precision::fp32)
     log::note(
         fmt::format("data_types.grad_accum_dtype {}: gradients are summed in fp32, which "
                     "takes no more memory here and loses nothing",
                     to_string(config.precision.grad_accum)));
-  if (config.precision.tf32) log::note("--tf32 has no effect on the CPU: products are full fp32");
   input.micro_batch = config.batch.micro;
   input.accumulation = config.batch.accumulation;
   input.length = setup.length;
@@ -152,17 +163,10 @@ swap::StoreOptions store_options(const config::Config& config, const Plan& plan)
   return options;
 }
 
-Result<void> check_device(const std::string& device) {
-  if (device == "auto" || device == "cpu") return {};
-  if (device == "cuda")
-    return fail(Error(Errc::unsupported, "choose the device")
-                    .on("cuda")
-                    .because("this version of the engine computes on the CPU only")
-                    .remedy("use --device cpu"));
-  return fail(Error(Errc::bad_config, "choose the device")
-                  .on(device)
-                  .because("it is none of auto, cpu, cuda")
-                  .remedy("use --device auto"));
+Result<void> check_inference_device(const std::string& device) {
+  if (device == "auto") return {};
+  FATHOM_CHECK(choose_device(device, Needs::a_run, "generate and eval run on the CPU only yet"));
+  return {};
 }
 
 Result<RateOverrides> given_rates(const RunOptions& options) {
@@ -237,11 +241,6 @@ Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls) {
 
 Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_data) {
   TrainingSetup setup;
-  // `fathom plan` also plans for machines that aren't here; what is missing is a shortfall then.
-  if (auto device = check_device(options.device); !device) {
-    if (need_data || device.error().code() == Errc::bad_config) return fail(device.error());
-    setup.shortfalls.push_back(device.error().message() + "; the plan is for the CPU");
-  }
   FATHOM_ASSIGN(setup.spec, models::load_config(options.model));
   setup.length = options.seq_len.value_or(std::min(setup.spec.max_positions, default_length));
   if (setup.length == 0 || setup.length > setup.spec.max_positions)
@@ -268,6 +267,11 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
                 load_run_config(options, config::Purpose::train, setup.spec, setup.steps));
 
   const config::Config& config = setup.config.config;
+  // `fathom plan` also plans for machines that aren't here; what is missing is a shortfall then.
+  FATHOM_ASSIGN(setup.device,
+                choose_device(options.device, need_data ? Needs::a_run : Needs::a_plan,
+                              unusable_on_gpu(setup.spec, config)));
+  if (!setup.device.missing.empty()) setup.shortfalls.push_back(setup.device.missing);
   PlanInput input = training_input(setup, config);
   input.host_memory =
       config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
@@ -275,6 +279,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   FATHOM_ASSIGN(const RateOverrides rates, given_rates(options));
   input.rates = measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
                                 queue_options(config), rates, worker_pool());
+  FATHOM_CHECK(use_device(setup.device, config, rates, input));
   FATHOM_ASSIGN(setup.plan, make_plan(input));
   for (std::string& shortfall : find_shortfalls(config, setup.plan))
     setup.shortfalls.push_back(std::move(shortfall));

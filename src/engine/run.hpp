@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "config/config.hpp"
+#include "engine/device.hpp"
 #include "engine/machine.hpp"
 #include "engine/plan/plan.hpp"
 #include "models/dataset.hpp"
@@ -67,6 +68,7 @@ struct TrainingSetup {
   std::uint64_t windows() const;         // or records
   std::uint64_t dropped_tokens() const;  // that no step sees
   std::uint64_t tokens_per_row() const { return length + target_length; }
+  Device device;
   Plan plan;
   std::vector<std::string> shortfalls;  // what this machine lacks for the plan
 };
@@ -88,8 +90,8 @@ std::vector<std::string> find_shortfalls(const config::Config& config, const Pla
 // bad_config with all shortfalls, for those who can't go on with them.
 Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls);
 
-// Checks --device: "cuda" is refused with the reason.
-Result<void> check_device(const std::string& device);
+// Checks --device for inference, which runs on the CPU: "cuda" is refused with the reason.
+Result<void> check_inference_device(const std::string& device);
 
 // The rates that are given, not measured: those of flags first, then those of the profile.
 Result<RateOverrides> given_rates(const RunOptions& options);

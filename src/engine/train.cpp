@@ -14,6 +14,7 @@
 #include "config/loss_scale.hpp"
 #include "config/schedule.hpp"
 #include "engine/checkpoint.hpp"
+#include "engine/cuda/executor.hpp"
 #include "engine/executor.hpp"
 #include "engine/host_allocator.hpp"
 #include "engine/initial_state.hpp"
@@ -184,15 +185,18 @@ class TrainingRun {
       log::info("step {} of {} is already committed: nothing to do", progress_.step, last);
       return {};
     }
-    install_host_allocator();
-    set_host_allocator_cap(setup_.plan.activation_bytes);
+    // On a GPU activations are in its memory, and its executor caps them.
+    if (setup_.device.kind == DeviceKind::cpu) {
+      install_host_allocator();
+      set_host_allocator_cap(setup_.plan.activation_bytes);
+    }
     reset_host_allocator_peak();
     const UpdateRule rule{.hyper = hyper_of(config_.optimizer),
                           .clipping = config_.gradient_clipping,
                           .skip_non_finite = config_.precision.check_grad_overflow ||
                                              config_.precision.compute == config::Precision::fp16};
-    TrainingExecutor executor(setup_.plan, *residence_, model_, worker_pool(), rule,
-                              trace_ ? &*trace_ : nullptr);
+    FATHOM_ASSIGN(const std::unique_ptr<StepExecutor> made, make_executor(rule));
+    StepExecutor& executor = *made;
     executor.set_updates(progress_.updates);
     const Interrupt interrupt;
     ProgressLine line(first, last, config_.steps_per_print, options_.quiet);
@@ -207,7 +211,15 @@ class TrainingRun {
     return {};
   }
 
-  Result<void> run_step(TrainingExecutor& executor, std::int64_t step, bool more_follow,
+  Result<std::unique_ptr<StepExecutor>> make_executor(const UpdateRule& rule) {
+    Trace* trace = trace_ ? &*trace_ : nullptr;
+    if (setup_.device.kind == DeviceKind::cuda)
+      return make_cuda_executor(setup_.plan, *residence_, model_, worker_pool(), rule, trace);
+    return std::make_unique<TrainingExecutor>(setup_.plan, *residence_, model_, worker_pool(), rule,
+                                              trace);
+  }
+
+  Result<void> run_step(StepExecutor& executor, std::int64_t step, bool more_follow,
                         ProgressLine& line) {
     const double lr = schedule_.of_update(static_cast<std::uint64_t>(executor.updates()));
     const StepControls controls{
@@ -231,7 +243,9 @@ class TrainingRun {
                   .bytes = result.bytes,
                   .planned = result.planned,
                   .peak_host = setup_.plan.arena_bytes + setup_.plan.input.fixed_bytes +
-                               host_allocator_stats().peak};
+                               host_allocator_stats().peak,
+                  .peak_device = executor.peak_device_bytes()};
+    peak_device_ = m.peak_device;
     metrics_.add(m);
     line.update(m);
     if (!first_loss_) first_loss_ = result.loss;
@@ -245,7 +259,7 @@ class TrainingRun {
 
   // The loss scale's turn. An update that was left out is said, and ends the run when no later one
   // could do better.
-  Result<void> after_step(TrainingExecutor& executor, const StepResult& result) {
+  Result<void> after_step(StepExecutor& executor, const StepResult& result) {
     const double before = loss_scale_.scale();
     const bool can_go_on = loss_scale_.update(!result.non_finite.empty());
     if (config_.precision.compute == config::Precision::fp16)
@@ -337,7 +351,7 @@ class TrainingRun {
         {"peak",
          {{"host",
            setup_.plan.arena_bytes + setup_.plan.input.fixed_bytes + host_allocator_stats().peak},
-          {"device", 0},
+          {"device", peak_device_},
           {"resident_set", peak_resident_bytes()},
           {"resident_set_before", baseline_}}},
         {"pages", aio::to_string(residence_->arena().page_kind())},
@@ -346,7 +360,7 @@ class TrainingRun {
         {"metrics", metrics_.path()},
         {"trace", options_.trace},
         {"seed", progress_.seed},
-        {"device", "cpu"},
+        {"device", setup_.device.name},
         {"versions", versions()},
         {"config", setup_.config.resolved},
         {"plan", plan_json(setup_.plan, setup_.shortfalls)}};
@@ -371,6 +385,7 @@ class TrainingRun {
   double last_loss_ = 0, seconds_ = 0, stalled_ = 0;
   std::uint64_t baseline_ = 0;
   static constexpr int most_skipped = 8;
+  std::uint64_t peak_device_ = 0;
   std::int64_t skipped_ = 0;
   int skipped_in_a_row_ = 0;
   bool interrupted_ = false, changed_ = false;

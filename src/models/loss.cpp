@@ -110,7 +110,7 @@ Result<HeadLoss> head_loss_backward(const Head& head, std::span<const at::Tensor
   return guarded("compute the loss and its gradient", [&]() -> Result<HeadLoss> {
     const NoGrad quiet;
     const at::Tensor sum = no_loss(hidden);
-    HeadLoss loss{0, at::empty_like(hidden.detach())};
+    HeadLoss loss{sum, at::empty_like(hidden.detach())};
     for (std::int64_t row = 0; row < hidden.size(0); row += chunk_rows) {
       const std::int64_t rows = std::min(chunk_rows, hidden.size(0) - row);
       TensorList bound, inputs{leaf(hidden.narrow(0, row, rows))};
@@ -141,7 +141,6 @@ Result<HeadLoss> head_loss_backward(const Head& head, std::span<const at::Tensor
         accumulate(accumulators[wanted[i]], grads[i + 1]);
       }
     }
-    loss.sum = sum.item<double>();
     return loss;
   });
 }

@@ -41,8 +41,10 @@ Result<at::Tensor> head_log_probabilities(const Head& head, std::span<const at::
                                           std::int64_t chunk_rows);
 
 struct HeadLoss {
-  double sum = 0;       // as head_loss, not scaled
+  at::Tensor total;     // as head_loss, not scaled: a double beside hidden, perhaps yet to come
   at::Tensor gradient;  // of scale · sum by hidden, [n, h] in the type of hidden
+
+  double sum() const { return total.item<double>(); }  // waits for the device
 };
 
 // `accumulators`: one fp32 tensor per parameter and of its shape, to which the gradients of

@@ -142,7 +142,7 @@ class Reference {
                    (*gradients)[inputs[u].size() + p], false);
       if (u > 0) gradient = gradients->front();
     }
-    return loss->sum;
+    return loss->sum();
   }
 
   at::Tensor sum_view(std::size_t u, std::size_t p) {

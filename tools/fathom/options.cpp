@@ -67,6 +67,10 @@ void add_run_flags(CLI::App& app, engine::RunOptions& options) {
          "TFLOP/s, instead of measuring")
       ->check(real_number(0, true));
   app.add_option_function<double>(
+         "--pcie", [&](double v) { options.rates.pcie = v * 1e9; },
+         "GB/s between host and GPU, each way, instead of measuring")
+      ->check(real_number(0, true));
+  app.add_option_function<double>(
          "--read-gbps", [&](double v) { options.rates.read = v * 1e9; },
          "nvme read GB/s, instead of measuring")
       ->check(real_number(0, true));

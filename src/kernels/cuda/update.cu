@@ -112,9 +112,9 @@ __global__ void __launch_bounds__(threads)
     update_kernel(Step step, typename Master::Weight* __restrict__ weight,
                   typename Master::Low* __restrict__ low, float* __restrict__ m,
                   float* __restrict__ v, const typename Gradient::Element* __restrict__ grad,
-                  std::size_t count, bool aligned) {
+                  std::size_t count, bool aligned, const DeviceGradientStats* __restrict__ guard) {
   const Piece p = my_piece(count, aligned);
-  if (p.count == 0) return;
+  if (p.count == 0 || (guard != nullptr && guard->first_non_finite != no_index)) return;
   Group<typename Master::Weight> w = load(weight + p.begin, p.vector, p.count);
   Group<typename Master::Low> lo = {};
   Group<float> first = {}, second = {};
@@ -135,7 +135,8 @@ __global__ void __launch_bounds__(threads)
 }
 
 template <class Master, class Gradient, class Step>
-Status launch(Stream stream, const Step& step, const UpdateArrays& a, std::size_t count) {
+Status launch(Stream stream, const Step& step, const UpdateArrays& a, std::size_t count,
+              const DeviceGradientStats* guard) {
   if (count == 0) return cudaSuccess;
   auto* weight = static_cast<typename Master::Weight*>(a.weight);
   auto* low = static_cast<typename Master::Low*>(a.low);
@@ -144,26 +145,28 @@ Status launch(Stream stream, const Step& step, const UpdateArrays& a, std::size_
   const bool aligned = is_aligned(weight) && is_aligned(low) && is_aligned(a.m) &&
                        is_aligned(a.v) && is_aligned(grad);
   update_kernel<Master, Gradient>
-      <<<grid_of(count), threads, 0, stream>>>(step, weight, low, a.m, a.v, grad, count, aligned);
+      <<<grid_of(count), threads, 0, stream>>>(step, weight, low, a.m, a.v, grad, count, aligned,
+                                               guard);
   return cudaGetLastError();
 }
 
 template <class Step>
-Status launch_formats(Stream stream, const Step& step, const UpdateArrays& a, std::size_t count) {
+Status launch_formats(Stream stream, const Step& step, const UpdateArrays& a, std::size_t count,
+                      const DeviceGradientStats* guard) {
   const bool wide = a.gradient == GradientFormat::fp32;
   switch (a.master) {
     case MasterFormat::split:
-      if (wide) return launch<SplitMaster, Fp32Gradient>(stream, step, a, count);
+      if (wide) return launch<SplitMaster, Fp32Gradient>(stream, step, a, count, guard);
       if (a.gradient == GradientFormat::bf16)
-        return launch<SplitMaster, Bf16Gradient>(stream, step, a, count);
+        return launch<SplitMaster, Bf16Gradient>(stream, step, a, count, guard);
       break;
     case MasterFormat::whole:
-      if (wide) return launch<WholeMaster, Fp32Gradient>(stream, step, a, count);
+      if (wide) return launch<WholeMaster, Fp32Gradient>(stream, step, a, count, guard);
       break;
     case MasterFormat::half:
-      if (wide) return launch<HalfMaster, Fp32Gradient>(stream, step, a, count);
+      if (wide) return launch<HalfMaster, Fp32Gradient>(stream, step, a, count, guard);
       if (a.gradient == GradientFormat::fp16)
-        return launch<HalfMaster, Fp16Gradient>(stream, step, a, count);
+        return launch<HalfMaster, Fp16Gradient>(stream, step, a, count, guard);
       break;
   }
   return cudaErrorInvalidValue;  // no such pair of formats
@@ -173,19 +176,20 @@ struct Launch {
   Stream stream;
   const UpdateArrays& arrays;
   std::size_t count;
+  const DeviceGradientStats* guard;
 
   template <class Step>
   Status operator()(const Step& step) const {
-    return launch_formats(stream, step, arrays, count);
+    return launch_formats(stream, step, arrays, count, guard);
   }
   Status operator()(const LambStep&) const { return cudaErrorInvalidValue; }  // two passes
 };
 
 }  // namespace
 
-Status update(Stream stream, const UpdateStep& step, const UpdateArrays& arrays,
-              std::size_t count) {
-  return std::visit(Launch{stream, arrays, count}, step);
+Status update(Stream stream, const UpdateStep& step, const UpdateArrays& arrays, std::size_t count,
+              const DeviceGradientStats* guard) {
+  return std::visit(Launch{stream, arrays, count, guard}, step);
 }
 
 Status adamw_split(Stream stream, const AdamStep& step, std::uint16_t* weight, std::uint16_t* low,

@@ -6,6 +6,8 @@
 //              element by element, for every optimizer, master and gradient format: single IEEE
 //              operations in the same order, nothing fused, subnormals kept, the same pattern for
 //              NaN results. LAMB needs whole tensors in host memory and is not offered here.
+// Guard        Where a guard is given (device memory) and has met an element that is not finite, the
+//              kernel changes nothing: for updates that start before the host knows.
 // Ownership    Borrows device arrays until the stream has run the kernel.
 // Threads      Launches may come from any thread. Arrays must not overlap.
 // Units        Counts are elements. Pointers need the alignment of their type; all of them at
@@ -18,11 +20,12 @@
 #include <cstddef>
 
 #include "kernels/cuda/launch.hpp"
+#include "kernels/cuda/norm.hpp"
 #include "kernels/update.hpp"
 
 namespace fathom::kernels::cuda {
 
 [[nodiscard]] Status update(Stream stream, const UpdateStep& step, const UpdateArrays& arrays,
-                            std::size_t count);
+                            std::size_t count, const DeviceGradientStats* guard = nullptr);
 
 }  // namespace fathom::kernels::cuda
