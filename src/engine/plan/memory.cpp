@@ -10,9 +10,9 @@ namespace fathom::engine {
 using swap::ChunkId;
 
 Memory::Memory(Plan& plan) : plan_(plan), input_(plan.input) {
-  input_bytes_ = round_up(
-      input_.micro_batch * input_.length * input_.model.hidden * input_.compute_bytes(),
-      io_alignment);
+  input_bytes_ =
+      round_up(input_.micro_batch * input_.length * input_.model.hidden * input_.compute_bytes(),
+               io_alignment);
   for (std::uint32_t u = 0; u < units(); ++u) activation_ = std::max(activation_, activation(u));
   // Inference carries one activation a micro-batch from unit to unit, in LibTorch's memory.
   if (!train()) activation_ += input_.accumulation * input_bytes();
@@ -124,8 +124,8 @@ Memory::Need Memory::of_unit(std::uint32_t unit) const {
       slot(Slot::ring) = std::max(slot(Slot::ring), chunk_states_[c]);
     else
       (chunk.states_on_device ? need.device : need.host) += chunk_states_[c];
-    const bool staged = lives == Tier::nvme ||
-                        (train() && lives == Tier::device && !chunk.states_on_device);
+    const bool staged =
+        lives == Tier::nvme || (train() && lives == Tier::device && !chunk.states_on_device);
     if (input_.on_cuda() && staged)
       slot(Slot::staging) = std::max(slot(Slot::staging), chunk_weights_[c]);
   }
@@ -201,8 +201,7 @@ std::uint64_t Memory::largest(Slot slot) const {
 std::uint64_t Memory::host() const {
   std::uint64_t sum = host_base_ + host_sum_ + slots.ring * largest(Slot::ring);
   if (input_.on_cuda())
-    sum += slots.staging * largest(Slot::staging) +
-           gradient_slots * largest(Slot::host_gradient) +
+    sum += slots.staging * largest(Slot::staging) + gradient_slots * largest(Slot::host_gradient) +
            nvme_carry_slots * largest(Slot::host_carry);
   else
     sum += slots.landing * largest(Slot::landing);
