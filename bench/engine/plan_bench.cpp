@@ -3,8 +3,8 @@
 // plan_bench [ROUNDS]: how long planning takes, simulation included.
 //
 // Models of 1000 units and of 70 billion parameters, on both devices, with budgets that keep a
-// third of the states in memory. Printed: the median of the rounds in milliseconds of one processor and its
-// spread,
+// third of the states in memory. Printed: the median of the rounds in milliseconds of one processor
+// and its spread,
 // operations of a step, and one JSON line.
 #include <algorithm>
 #include <cstdio>
@@ -67,14 +67,15 @@ PlanInput input_of(const Case& c) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::stoi(argv[1]) : 5;
   nlohmann::json result = nlohmann::json::array();
-  fmt::print("{:<32} {:>9} {:>19} {:>10} {:>8} {:>9}\n", "model", "ms", "min-max", "operations",
-             "chunk", "% bound");
+  fmt::print("{:<32} {:>9} {:>19} {:>10} {:>8} {:>9} {:>9}\n", "model", "ms", "min-max",
+             "operations", "chunk", "% bound", "binds");
   for (const Case& c : cases) {
     const PlanInput input = input_of(c);
     std::vector<double> ms;
     std::size_t operations = 0;
     std::uint64_t chunk = 0;
     double percent = 0;
+    std::string binds;
     for (int round = 0; round < rounds; ++round) {
       // Of the processor: planning is one thread that waits for nothing, and machines are shared.
       const std::clock_t begin = std::clock();
@@ -83,11 +84,12 @@ int main(int argc, char** argv) {
       if (!plan) return std::fprintf(stderr, "%s\n", plan.error().message().c_str()), 1;
       operations = plan->steady.ops.size();
       chunk = plan->input.chunk_elements;
+      binds = plan->prediction.bound_by;
       percent = 100 * plan->prediction.lower_bound_seconds / plan->prediction.seconds;
     }
     std::sort(ms.begin(), ms.end());
-    fmt::print("{:<32} {:>9.1f} {:>9.1f}-{:<9.1f} {:>10} {:>7}K {:>9.1f}\n", c.name,
-               ms[ms.size() / 2], ms.front(), ms.back(), operations, chunk / KiB, percent);
+    fmt::print("{:<32} {:>9.1f} {:>9.1f}-{:<9.1f} {:>10} {:>7}K {:>9.1f} {:>9}\n", c.name,
+               ms[ms.size() / 2], ms.front(), ms.back(), operations, chunk / KiB, percent, binds);
     result.push_back({{"model", c.name}, {"ms", ms}, {"operations", operations}});
   }
   fmt::print("{}\n", nlohmann::json{{"bench", "plan"}, {"cases", result}}.dump());

@@ -2,6 +2,7 @@
 //
 // What holds for every plan: random models, batches, budgets, tiers and devices.
 #include <algorithm>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "engine/model_specs.hpp"
 #include "engine/plan/plan.hpp"
 #include "engine/plan/planner.hpp"
+#include "engine/plan/simulator.hpp"
 #include "engine/plan_replay.hpp"
 
 namespace fathom::engine {
@@ -152,6 +154,17 @@ void check_dependencies(const StepProgram& program) {
     }
 }
 
+// The bound is one, and the prediction no less; but for the last bits. What host memory as a whole
+// can carry is a bound that the simulation of single resources does not know.
+void expect_bounded(const Plan& plan) {
+  const Prediction& p = plan.prediction;
+  EXPECT_GE(p.seconds, p.lower_bound_seconds);
+  if (p.bound_by != "dram") {
+    EXPECT_GE(simulate(plan.steady, plan.input.rates).seconds, p.lower_bound_seconds * (1 - 1e-9))
+        << p.bound_by;
+  }
+}
+
 std::string replay(const Plan& plan, unsigned seed) {
   Replay replay(plan, seed, /*pending=*/false);
   replay.run(plan.first, 1);
@@ -175,7 +188,7 @@ TEST_P(EveryPlan, KeepsItsPromises) {
   check_residence(*plan);
   for (const StepProgram* program : {&plan->first, &plan->steady, &plan->flush})
     check_dependencies(*program);
-  EXPECT_GE(plan->prediction.seconds, plan->prediction.lower_bound_seconds);
+  expect_bounded(*plan);
   EXPECT_EQ(replay(*plan, GetParam()), "");
 }
 
@@ -194,8 +207,71 @@ TEST_P(EveryPlan, IsRightInAnyOrderThatItsDependenciesAllow) {
         continue;
       planner.predict();
       const Plan plan = planner.finish();
-      EXPECT_GE(plan.prediction.seconds, plan.prediction.lower_bound_seconds);
+      expect_bounded(plan);
       ASSERT_EQ(replay(plan, GetParam()), "") << static_cast<int>(fill) << " " << share;
+    }
+}
+
+// Adding memory, of either tier, never makes the predicted step slower.
+TEST_P(EveryPlan, GainsFromMemory) {
+  Chooser choose(GetParam());
+  PlanInput input = random_input(choose);
+  SCOPED_TRACE(describe(input));
+  ASSERT_NO_FATAL_FAILURE(random_budgets(choose, input));
+  double before = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < 6; ++i) {
+    const auto plan = make_plan(input);
+    ASSERT_TRUE(plan) << plan.error().message();
+    EXPECT_LE(plan->prediction.seconds, before * 1.01)
+        << "host " << *input.host_memory << " device " << input.device_memory.value_or(0);
+    before = plan->prediction.seconds;
+    const std::uint64_t more = choose.below(input.model.parameters() * 3);
+    if (input.on_cuda() && choose.coin())
+      input.device_memory = *input.device_memory + more;
+    else
+      input.host_memory = *input.host_memory + more;
+  }
+}
+
+// 26 bytes a parameter, less what the cache of C bytes a parameter saves (bytes.md §4), but for the
+// first and the last unit, which are read once less, and units still landed where the pass turns.
+TEST(Traffic, FallsByThreeBytesPerCachedByteOfWeightsThenByTwo) {
+  for (const DeviceKind device : {DeviceKind::cpu, DeviceKind::cuda})
+    for (const bool lazy : {true, false}) {
+      PlanInput input;
+      input.model = llama_spec(24, 256, 300, false);
+      input.device = device;
+      input.lazy = lazy;
+      input.length = 16;
+      input.landing_slots = input.ring_slots = 2;
+      const auto n = static_cast<double>(input.model.parameters());
+      const auto roomy = make_plan(input);
+      ASSERT_TRUE(roomy);
+      // No room on the device beyond what it takes to compute.
+      if (device == DeviceKind::cuda) input.device_memory = roomy->smallest_device_memory;
+      const std::uint64_t least = make_plan(input)->smallest_host_memory;
+      double largest = 0;
+      for (const models::UnitSpec& unit : input.model.units)
+        largest = std::max(largest, static_cast<double>(unit.elements()));
+      for (int i = 0; i <= 12; ++i) {
+        input.host_memory = least + static_cast<std::uint64_t>(i * n);
+        const auto plan = make_plan(input);
+        ASSERT_TRUE(plan) << plan.error().message();
+        const swap::SectionMask present = plan->layout.sections().present();
+        const double cached = static_cast<double>(plan->pinned_bytes(present)) / n;
+        const double moved = static_cast<double>(plan->prediction.bytes.nvme_read +
+                                                 plan->prediction.bytes.nvme_write) /
+                             n;
+        const double formula = cached <= 2 ? 26 - 3 * cached : 20 - 2 * (cached - 2);
+        EXPECT_LE(moved, formula + 0.05) << to_string(device) << " " << lazy << " C " << cached;
+        // Embedding, head, and two landed units: one read of W each.
+        EXPECT_GE(moved, formula - 2 * 4 * largest / n - 0.05)
+            << to_string(device) << " " << lazy << " C " << cached;
+        // W first: no state is cached before all W are.
+        if (plan->resident_bytes(swap::weights_mask, Tier::nvme) > 0) {
+          EXPECT_LE(static_cast<double>(plan->pinned_bytes(swap::states_mask)), 12 * largest);
+        }
+      }
     }
 }
 

@@ -27,12 +27,10 @@ Replay::Replay(const Plan& plan, unsigned seed, bool pending)
           {'W', c, 0});
     if (plan.chunks[c].streamed != 0) put(file(c, true), {'S', c, 0});
     if (plan.chunks[c].pinned_states != no_buffer)
-      put(buffer(plan.chunks[c].pinned_states, 0,
-                 plan.buffers[plan.chunks[c].pinned_states].bytes),
+      put(buffer(plan.chunks[c].pinned_states, 0, plan.buffers[plan.chunks[c].pinned_states].bytes),
           {'S', c, 0});
     if (!pending || !up.lazy) continue;
-    const BufferId gradient =
-        plan.chunks[c].states_on_device ? up.device_gradient : up.gradient;
+    const BufferId gradient = plan.chunks[c].states_on_device ? up.device_gradient : up.gradient;
     put(buffer(gradient, plan.layout.chunk(c).first * plan.input.gradient_bytes,
                plan.layout.chunk(c).elements * plan.input.gradient_bytes),
         {'G', unit, -1});
@@ -57,9 +55,9 @@ Replay::Range Replay::file(ChunkId chunk, bool states) const {
 
 void Replay::problem(const std::string& what, const Op& op) {
   if (problems_.size() > 2000) return;
-  problems_ += fmt::format("{} {} unit {} chunk {} in pass {}: {}\n", to_string(op.kind),
-                           to_string(op.resource), op.unit, static_cast<int>(op.chunk), pass_,
-                           what);
+  problems_ +=
+      fmt::format("{} {} unit {} chunk {} in pass {}: {}\n", to_string(op.kind),
+                  to_string(op.resource), op.unit, static_cast<int>(op.chunk), pass_, what);
 }
 
 void Replay::put(const Range& range, const Tag& tag) {
@@ -110,8 +108,7 @@ Replay::Range Replay::inputs(const Op& op, bool in, std::uint32_t unit) const {
     const Buffer& last = plan_.buffers[plan_.units[unit].inputs.back()];
     return {0, first.offset, last.offset + last.bytes};
   }
-  return buffer(in ? op.carry_in : op.carry_out, 0,
-                plan_.input_stride * plan_.input.accumulation);
+  return buffer(in ? op.carry_in : op.carry_out, 0, plan_.input_stride * plan_.input.accumulation);
 }
 
 void Replay::copied(const Op& op, std::vector<Access>& out) {
@@ -126,8 +123,8 @@ void Replay::copied(const Op& op, std::vector<Access>& out) {
   if (op.block_inputs) tag = {'I', op.unit, pass_};
   if (op.kind == OpKind::reduce) tag = {'G', op.unit, pass_};
   // fp32 gradients are their accumulators.
-  const bool sum = op.kind == OpKind::reduce && plan_.buffers[op.from].kind ==
-                                                    BufferKind::accumulator;
+  const bool sum =
+      op.kind == OpKind::reduce && plan_.buffers[op.from].kind == BufferKind::accumulator;
   out.push_back({from, false, true, sum ? Tag{'A', op.unit, pass_} : tag, {}});
   out.push_back({to, true, false, {}, tag});
 }
@@ -141,7 +138,10 @@ std::vector<Replay::Access> Replay::accesses(const Op& op, std::int64_t pass) {
     for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c)
       out.push_back({buffer(id, plan_.weights_offset(id, c),
                             plan_.layout.payload_bytes(c, swap::weights_mask)),
-                     false, true, Tag{'W', c, weights_[c]}, {}});
+                     false,
+                     true,
+                     Tag{'W', c, weights_[c]},
+                     {}});
   };
   if (op.is_copy()) {
     copied(op, out);
@@ -180,25 +180,37 @@ std::vector<Replay::Access> Replay::accesses(const Op& op, std::int64_t pass) {
         reads_weights(op.weights, op.unit);
       if (op.tied_weights != no_buffer) {
         if (op.widened != no_buffer)
-          out.push_back({buffer(op.tied_weights, 0, plan_.units[0].flat.elements * 4), false, true,
-                         Tag{'F', 0, pass}, {}});
+          out.push_back({buffer(op.tied_weights, 0, plan_.units[0].flat.elements * 4),
+                         false,
+                         true,
+                         Tag{'F', 0, pass},
+                         {}});
         else
           reads_weights(op.tied_weights, 0);
       }
       if (plan_.input.mode == Mode::inference) break;
       if (op.unit != 0)
-        out.push_back({inputs(op, true, op.unit), back, true, Tag{'I', op.unit, pass},
-                       {'D', op.unit, pass}});
+        out.push_back(
+            {inputs(op, true, op.unit), back, true, Tag{'I', op.unit, pass}, {'D', op.unit, pass}});
       if (!head)
-        out.push_back({inputs(op, false, op.unit + 1), !back, back,
-                       Tag{'D', op.unit + 1, pass}, {'I', op.unit + 1, pass}});
+        out.push_back({inputs(op, false, op.unit + 1),
+                       !back,
+                       back,
+                       Tag{'D', op.unit + 1, pass},
+                       {'I', op.unit + 1, pass}});
       if (!back) break;
       const BufferId sum = cuda() ? op.accumulator : plan_.units[op.unit].accumulator;
-      out.push_back({buffer(sum, 0, elements * 4), true, plan_.input.model.tied_head && op.unit == 0,
-                     Tag{'A', 0, pass}, {'A', op.unit, pass}});
+      out.push_back({buffer(sum, 0, elements * 4),
+                     true,
+                     plan_.input.model.tied_head && op.unit == 0,
+                     Tag{'A', 0, pass},
+                     {'A', op.unit, pass}});
       if (head && plan_.input.model.tied_head)
         out.push_back({buffer(plan_.units[0].accumulator, 0, plan_.units[0].flat.elements * 4),
-                       true, false, {}, {'A', 0, pass}});
+                       true,
+                       false,
+                       {},
+                       {'A', 0, pass}});
       break;
     }
     case OpKind::reduce: {
@@ -216,7 +228,9 @@ std::vector<Replay::Access> Replay::accesses(const Op& op, std::int64_t pass) {
       const BufferId gradient = cuda() ? op.gradient : plan_.units[op.unit].gradient;
       out.push_back({buffer(op.weights, plan_.weights_offset(op.weights, op.chunk),
                             plan_.layout.payload_bytes(op.chunk, swap::weights_mask)),
-                     true, true, Tag{'W', op.chunk, weights_[op.chunk]},
+                     true,
+                     true,
+                     Tag{'W', op.chunk, weights_[op.chunk]},
                      {'W', op.chunk, weights_[op.chunk] + 1}});
       const bool streams = plan_.chunks[op.chunk].streamed != 0;
       const BufferId states = streams ? op.states : plan_.chunks[op.chunk].pinned_states;
@@ -224,14 +238,19 @@ std::vector<Replay::Access> Replay::accesses(const Op& op, std::int64_t pass) {
           streams ? plan_.chunks[op.chunk].streamed
                   : static_cast<swap::SectionMask>(swap::states_mask &
                                                    plan_.layout.sections().present());
-      out.push_back({buffer(states, 0, plan_.layout.padded_bytes(op.chunk, mask)), true, true,
+      out.push_back({buffer(states, 0, plan_.layout.padded_bytes(op.chunk, mask)),
+                     true,
+                     true,
                      Tag{'S', op.chunk, states_[op.chunk]},
                      {'S', op.chunk, states_[op.chunk] + 1}});
-      const Tag wanted{plan_.buffers[gradient].kind == BufferKind::accumulator ? 'A' : 'G',
-                       op.unit, lazy ? pass - 1 : pass};
-      out.push_back({buffer(gradient, chunk.first * gradient_bytes,
-                            chunk.elements * gradient_bytes),
-                     false, true, wanted, {}});
+      const Tag wanted{plan_.buffers[gradient].kind == BufferKind::accumulator ? 'A' : 'G', op.unit,
+                       lazy ? pass - 1 : pass};
+      out.push_back(
+          {buffer(gradient, chunk.first * gradient_bytes, chunk.elements * gradient_bytes),
+           false,
+           true,
+           wanted,
+           {}});
       const std::uint32_t space = op.resource == Resource::device ? 1 : 0;
       for (const Access& access : out)
         if (access.range.space != space) problem("updates what is in the other memory", op);
@@ -365,9 +384,8 @@ void Replay::check_rest() {
                                  plan_.layout.payload_bytes(c, swap::weights_mask));
     if (!holds(w, {'W', c, weights_[c]}))
       problems_ += fmt::format("W of chunk {} does not rest where it should\n", c);
-    const Range s = plan_.chunks[c].streamed != 0
-                        ? file(c, true)
-                        : buffer(plan_.chunks[c].pinned_states, 0, 1);
+    const Range s =
+        plan_.chunks[c].streamed != 0 ? file(c, true) : buffer(plan_.chunks[c].pinned_states, 0, 1);
     if (!holds(s, {'S', c, states_[c]}))
       problems_ += fmt::format("states of chunk {} do not rest where they should\n", c);
   }

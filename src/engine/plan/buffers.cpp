@@ -21,8 +21,7 @@ class BufferLayout {
            cuda ? Tier::device : Tier::host);
     repeat(rings_.ring, BufferKind::ring, memory_.slots.ring, Slot::ring, Tier::host);
     if (cuda)
-      repeat(rings_.staging, BufferKind::staging, memory_.slots.staging, Slot::staging,
-             Tier::host);
+      repeat(rings_.staging, BufferKind::staging, memory_.slots.staging, Slot::staging, Tier::host);
     if (input_.widen && !cuda) widened();
     pinned();
     if (!train) return std::move(rings_);
@@ -59,8 +58,8 @@ class BufferLayout {
     rings_.widened.push_back(
         add(BufferKind::widened, 0, memory_.largest_elements(false) * sizeof(float)));
     if (tied())
-      rings_.widened.push_back(add(BufferKind::widened, units() - 1,
-                                   plan_.units.back().flat.elements * sizeof(float)));
+      rings_.widened.push_back(
+          add(BufferKind::widened, units() - 1, plan_.units.back().flat.elements * sizeof(float)));
   }
 
   void pinned() {
@@ -118,9 +117,8 @@ class BufferLayout {
                                         memory_.shared_accumulator_elements() * sizeof(float),
                                         Tier::device));
     if (tied())
-      plan_.units[0].accumulator =
-          add(BufferKind::accumulator, 0, plan_.units[0].flat.elements * sizeof(float),
-              Tier::device);
+      plan_.units[0].accumulator = add(BufferKind::accumulator, 0,
+                                       plan_.units[0].flat.elements * sizeof(float), Tier::device);
     repeat(rings_.device_gradients, BufferKind::gradient, gradient_slots, Slot::device_gradient,
            Tier::device);
     repeat(rings_.host_gradients, BufferKind::gradient, gradient_slots, Slot::host_gradient,
@@ -131,8 +129,7 @@ class BufferLayout {
       if (memory_.updates_on(u, Tier::host))
         up.gradient = add(BufferKind::gradient, u, memory_.gradient_bytes(u));
       if (memory_.has_device_gradient(u))
-        up.device_gradient =
-            add(BufferKind::gradient, u, memory_.gradient_bytes(u), Tier::device);
+        up.device_gradient = add(BufferKind::gradient, u, memory_.gradient_bytes(u), Tier::device);
     }
   }
 

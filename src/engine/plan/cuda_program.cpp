@@ -13,6 +13,7 @@ CudaProgram::CudaProgram(const Plan& plan, const Rings& rings) : plan_(plan), ri
 
 void CudaProgram::reset() {
   program_ = {};
+  program_.ops.reserve(4 * plan_.units.size() + 8 * plan_.chunks.size());
   hazards_.emplace(program_, plan_.buffers.size() + 2 * plan_.layout.chunks().size());
   landing_.clear();
   for (const BufferId buffer : rings_.landing) landing_.push_back({.buffer = buffer});
@@ -319,8 +320,7 @@ void CudaProgram::transfer_inputs(std::uint32_t unit, Resource resource, BufferI
 
 void CudaProgram::spill_inputs(std::uint32_t unit, BufferId carry) {
   const UnitPlan& up = plan_.units[unit];
-  if (up.inputs_tier == Tier::host)
-    copy_inputs(unit, Resource::d2h, carry, up.resting_inputs);
+  if (up.inputs_tier == Tier::host) copy_inputs(unit, Resource::d2h, carry, up.resting_inputs);
   if (up.inputs_tier != Tier::nvme) return;
   const BufferId host = take(host_carries_);
   copy_inputs(unit, Resource::d2h, carry, host);
@@ -366,8 +366,7 @@ void CudaProgram::forward(std::uint32_t unit, bool update) {
 BufferId CudaProgram::accumulator_of(std::uint32_t unit) {
   const UnitPlan& up = plan_.units[unit];
   if (up.accumulator != no_buffer) return up.accumulator;
-  if (plan_.input.gradient_bytes == 4 && up.device_gradient != no_buffer)
-    return up.device_gradient;
+  if (plan_.input.gradient_bytes == 4 && up.device_gradient != no_buffer) return up.device_gradient;
   return take(accumulators_);
 }
 
@@ -404,10 +403,9 @@ void CudaProgram::backward(std::uint32_t unit) {
   bool by_device = false;
   for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c)
     by_device = by_device || (!up.lazy && on_device(c));
-  const BufferId weights =
-      !embedding || by_device
-          ? bring(unit, false, true)
-          : (up.weights_on_device ? up.pinned_weights : no_buffer);
+  const BufferId weights = !embedding || by_device
+                               ? bring(unit, false, true)
+                               : (up.weights_on_device ? up.pinned_weights : no_buffer);
   const BufferId in = unit == 0 ? no_buffer : inputs_for_backward(unit);
   const BufferId accumulator = accumulator_of(unit);
   Op op{.kind = OpKind::backward,

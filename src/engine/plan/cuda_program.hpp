@@ -62,8 +62,8 @@ class CudaProgram {
   // Weights.
   BufferId find_landing(std::uint32_t unit, bool also_hold, bool& landed);
   BufferId bring(std::uint32_t unit, bool update, bool to_device, bool also_hold = false);
-  void bring_chunk(std::uint32_t unit, swap::ChunkId chunk, BufferId slot, bool landed,
-                   bool update, bool to_device);
+  void bring_chunk(std::uint32_t unit, swap::ChunkId chunk, BufferId slot, bool landed, bool update,
+                   bool to_device);
   BufferId fetch_weights(std::uint32_t unit, swap::ChunkId chunk);
   void write_weights(std::uint32_t unit, swap::ChunkId chunk, BufferId from);
   OpId copy_weights(OpKind kind, Resource resource, std::uint32_t unit, swap::ChunkId chunk,
@@ -117,7 +117,7 @@ class CudaProgram {
   std::vector<LandingSlot> landing_;
   std::uint64_t clock_ = 0;
   Ring ring_, staging_, accumulators_, device_gradients_, host_gradients_, carries_, host_carries_;
-  std::vector<BufferId> carry_of_;   // of each unit, where its block inputs are on the device
+  std::vector<BufferId> carry_of_;  // of each unit, where its block inputs are on the device
   std::optional<Delayed> delayed_;
   // Chunks that come down to be updated in forward, in order; the staging slot of the one that is
   // down already is not anybody's next.

@@ -31,7 +31,8 @@ void add_unit(const Plan& plan, std::uint32_t unit, Traffic& sum) {
     const double reads = landings(plan, unit, train && eager);
     if (lives == Tier::nvme) sum.nvme_read += reads * w;
     if (lives == Tier::nvme && train) sum.nvme_write += w;
-    const double states = elements * static_cast<double>(input.sections.of(plan.chunks[c].streamed));
+    const double states =
+        elements * static_cast<double>(input.sections.of(plan.chunks[c].streamed));
     if (train) sum.nvme_read += states;
     if (train) sum.nvme_write += states;
     (by_device ? sum.device_updates : sum.cpu_updates) += train ? elements : 0;
@@ -43,6 +44,19 @@ void add_unit(const Plan& plan, std::uint32_t unit, Traffic& sum) {
     if (lives != Tier::device && by_device) sum.d2h += w;
     if (by_cpu) sum.d2h += elements * static_cast<double>(input.gradient_bytes);
   }
+}
+
+double streamed_bytes(const Plan& plan) {
+  double sum = 0;
+  for (ChunkId c = 0; c < plan.chunks.size(); ++c)
+    sum += static_cast<double>(plan.layout.padded_bytes(c, plan.chunks[c].streamed));
+  return sum;
+}
+
+double states_seconds(const Plan& plan) {
+  const Rates& r = plan.input.rates;
+  const double bytes = streamed_bytes(plan), reading = bytes / r.read, writing = bytes / r.write;
+  return std::max({reading, writing, (reading + writing) / (1 + r.duplex)});
 }
 
 }  // namespace
@@ -79,19 +93,19 @@ double estimate_seconds(const Plan& plan, const Memory& memory) {
   const double nvme = std::max({reading, writing, (reading + writing) / (1 + r.duplex)});
   double longest = std::max(nvme, cuda ? cpu_update : compute + cpu_update);
   if (cuda) longest = std::max({longest, device, t.h2d / r.h2d, t.d2h / r.d2h});
-  // With clipping updates meet the forward pass only.
-  if (plan.input.lazy && plan.input.mode == Mode::train) {
-    const double update_io = std::max(
-        {writing, (reading + writing) / (1 + r.duplex) * 0.75, cpu_update + (cuda ? 0 : compute / 4)});
-    longest = std::max(longest, compute * 3 / 4 + std::max(update_io, compute / 4));
+  // With clipping updates meet the forward pass only, without it the backward pass only.
+  if (plan.input.mode == Mode::train) {
+    const double updates = cpu_update + (cuda ? t.device_updates / r.device_update : 0);
+    const double meets = compute * (plan.input.lazy ? 0.25 : 0.75);
+    const double states = states_seconds(plan);
+    const double phase = std::max({states, updates, cuda ? meets : meets + updates});
+    longest = std::max(longest, compute - meets + phase);
   }
   // Whatever passes through a ring of k slots holds one from its read to its write.
   const auto slot = static_cast<double>(memory.largest(Memory::Slot::ring));
-  const double one = slot / r.read + slot / r.write + 2 * r.latency;
-  double streamed = 0;
-  for (ChunkId c = 0; c < plan.chunks.size(); ++c)
-    streamed += static_cast<double>(plan.layout.padded_bytes(c, plan.chunks[c].streamed));
-  if (slot > 0) longest = std::max(longest, streamed / slot * one / memory.slots.ring);
+  const double share = (1 + r.duplex) / 2;
+  const double one = (slot / r.read + slot / r.write) / share + 2 * r.latency;
+  if (slot > 0) longest = std::max(longest, streamed_bytes(plan) / slot * one / memory.slots.ring);
   const auto landing = static_cast<double>(memory.largest(Memory::Slot::landing));
   const double landed = landing / (cuda ? r.h2d : r.read);
   return longest + one + landed;

@@ -2,7 +2,8 @@
 #include "engine/plan/hazards.hpp"
 
 #include <algorithm>
-#include <utility>
+
+#include "base/assert.hpp"
 
 namespace fathom::engine {
 
@@ -22,34 +23,42 @@ void Hazards::after(OpId op, OpId earlier, std::uint32_t lag) {
   later.after.push_back({earlier, lag});
 }
 
-Hazards::Part& Hazards::part_of(Record& record, std::uint32_t part) {
-  if (record.now.parts.size() <= part) record.now.parts.resize(part + 1);
-  if (record.early_reads.size() <= part) {
-    record.early_reads.resize(part + 1);
-    record.first_write.resize(part + 1, -1);
+void Hazards::Latest::add(OpId op, const StepProgram& program) {
+  const Op& added = program.ops[op];
+  for (std::uint32_t i = 0; i < size_; ++i) {
+    if (ops_[i] == op) return;
+    if (added.is_transfer() || program.ops[ops_[i]].resource != added.resource) continue;
+    ops_[i] = op;
+    return;
   }
-  return record.now.parts[part];
+  FATHOM_ASSERT(size_ < ops_.size(), "few transfers touch the same bytes between two writes");
+  ops_[size_++] = op;
+}
+
+Hazards::Part& Hazards::part_of(Record& record, std::uint32_t part) {
+  if (record.parts.size() <= part) record.parts.resize(part + 1);
+  return record.parts[part];
 }
 
 void Hazards::read(OpId op, Place place, std::uint32_t part) {
-  Record& record = records_[place];
-  Part& p = part_of(record, part);
-  if (p.last_write >= 0)
-    after(op, static_cast<OpId>(p.last_write), 0);
+  Part& p = part_of(records_[place], part);
+  if (p.last_write != nobody)
+    after(op, p.last_write, 0);
   else
-    record.early_reads[part].push_back(op);
-  p.reads.push_back(op);
+    p.early_reads.add(op, program_);
+  p.reads.add(op, program_);
 }
 
 void Hazards::write(OpId op, Place place, std::uint32_t part) {
   Record& record = records_[place];
   Part& p = part_of(record, part);
-  if (p.last_write >= 0) after(op, static_cast<OpId>(p.last_write), 0);
-  for (const OpId reader : p.reads) after(op, reader, 0);
-  if (p.last_write < 0) {
-    for (const OpId user : record.now.before) after(op, user, 0);
-    if (!record.now.refilled) record.first_write[part] = op;
+  if (p.last_write != nobody) {
+    after(op, p.last_write, 0);
+  } else {
+    for (const OpId user : record.before) after(op, user, 0);
+    p.first_write = op;
   }
+  for (const OpId reader : p.reads) after(op, reader, 0);
   p.last_write = op;
   p.reads.clear();
 }
@@ -61,49 +70,54 @@ void Hazards::write_all(OpId op, Place place, std::uint32_t parts) {
   for (std::uint32_t i = 0; i < parts; ++i) write(op, place, i);
 }
 
-std::vector<OpId> Hazards::users(const Contents& contents) {
-  std::vector<OpId> all;
-  for (const Part& part : contents.parts) {
-    // A part that was read since it was written: the readers come after the write.
-    if (part.last_write >= 0 && part.reads.empty())
-      all.push_back(static_cast<OpId>(part.last_write));
-    all.insert(all.end(), part.reads.begin(), part.reads.end());
+// A part that was read since it was written: the readers come after the write.
+void Hazards::list_users(const Record& record, std::vector<OpId>& users) const {
+  users.clear();
+  const auto add = [&](OpId op) {
+    const Op& added = program_.ops[op];
+    for (OpId& user : users) {
+      if (user == op) return;
+      if (added.is_transfer() || program_.ops[user].resource != added.resource) continue;
+      user = std::max(user, op);
+      return;
+    }
+    users.push_back(op);
+  };
+  for (const Part& part : record.parts) {
+    if (part.last_write != nobody && part.reads.empty()) add(part.last_write);
+    for (const OpId reader : part.reads) add(reader);
   }
-  std::sort(all.begin(), all.end());
-  all.erase(std::unique(all.begin(), all.end()), all.end());
-  return all;
 }
 
 void Hazards::refill(Place place) {
   Record& record = records_[place];
   record.changes = true;
-  if (record.now.parts.empty()) return;
-  Contents next;
-  next.before = users(record.now);
-  next.refilled = true;
-  record.now = std::move(next);
+  if (record.parts.empty()) return;
+  if (!record.refilled)
+    for (const Part& part : record.parts)
+      if (part.first_write != nobody) record.first_writes.push_back(part.first_write);
+  list_users(record, record.before);
+  record.refilled = true;
+  record.parts.clear();
 }
 
 void Hazards::finish() {
-  for (const Record& record : records_) {
+  for (Record& record : records_) {
     if (record.changes) {
-      const std::vector<OpId> last = users(record.now);
-      for (std::size_t part = 0; part < record.first_write.size(); ++part)
-        if (record.first_write[part] >= 0)
-          for (const OpId user : last) after(static_cast<OpId>(record.first_write[part]), user, 1);
+      if (!record.refilled)
+        for (const Part& part : record.parts)
+          if (part.first_write != nobody) record.first_writes.push_back(part.first_write);
+      list_users(record, scratch_);
+      for (const OpId first : record.first_writes)
+        for (const OpId user : scratch_) after(first, user, 1);
       continue;
     }
-    for (std::size_t i = 0; i < record.now.parts.size(); ++i) {
-      const Part& part = record.now.parts[i];
-      if (part.last_write >= 0)
-        for (const OpId reader : record.early_reads[i])
-          after(reader, static_cast<OpId>(part.last_write), 1);
-      if (record.first_write[i] < 0) continue;
-      // Reads before the first write of a pass come, in their turn, after the last one before it.
-      if (part.reads.empty())
-        after(static_cast<OpId>(record.first_write[i]), static_cast<OpId>(part.last_write), 1);
-      for (const OpId reader : part.reads)
-        after(static_cast<OpId>(record.first_write[i]), reader, 1);
+    for (const Part& part : record.parts) {
+      if (part.last_write == nobody) continue;
+      for (const OpId reader : part.early_reads) after(reader, part.last_write, 1);
+      // What is read before the first write comes, in its turn, after the last one before it.
+      if (part.reads.empty()) after(part.first_write, part.last_write, 1);
+      for (const OpId reader : part.reads) after(part.first_write, reader, 1);
     }
   }
 }

@@ -16,6 +16,7 @@
 //   hazards.finish();
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -40,29 +41,42 @@ class Hazards {
   void finish();
 
  private:
-  struct Part {
-    std::int64_t last_write = -1;
-    std::vector<OpId> reads;  // since the last write
+  // Operations none of which stands for another: of those that run in list order, the last.
+  class Latest {
+   public:
+    void add(OpId op, const StepProgram& program);
+    void clear() { size_ = 0; }
+    bool empty() const { return size_ == 0; }
+    const OpId* begin() const { return ops_.data(); }
+    const OpId* end() const { return ops_.data() + size_; }
+
+   private:
+    std::array<OpId, 12> ops_{};
+    std::uint32_t size_ = 0;
   };
-  struct Contents {
-    std::vector<Part> parts;
-    std::vector<OpId> before;  // users of the contents before these, in this pass
-    bool refilled = false;     // in this pass, and something was there
+  static constexpr OpId nobody = 0xFFFFFFFF;
+  struct Part {
+    OpId last_write = nobody;
+    Latest reads;  // since the last write
+    // In this pass, with nothing of it before them.
+    OpId first_write = nobody;
+    Latest early_reads;
   };
   struct Record {
-    Contents now;
-    // Of the first contents of the pass, by part: what has no write before it in this pass.
-    std::vector<std::vector<OpId>> early_reads;
-    std::vector<std::int64_t> first_write;
-    bool changes = false;  // refill was called: all contents of a pass are strangers
+    std::vector<Part> parts;
+    std::vector<OpId> before;        // users of the contents before these, in this pass
+    bool refilled = false;           // in this pass, and something was there
+    bool changes = false;            // refill was called: all contents of a pass are strangers
+    std::vector<OpId> first_writes;  // of the first contents of the pass, once they are replaced
   };
 
   Part& part_of(Record& record, std::uint32_t part);
-  static std::vector<OpId> users(const Contents& contents);
+  void list_users(const Record& record, std::vector<OpId>& users) const;
   void after(OpId op, OpId earlier, std::uint32_t lag);
 
   StepProgram& program_;
   std::vector<Record> records_;
+  std::vector<OpId> scratch_;
 };
 
 }  // namespace fathom::engine

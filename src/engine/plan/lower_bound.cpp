@@ -37,8 +37,8 @@ double together(double reading, double writing, double duplex) {
 double dram_seconds(const Plan& plan, const Sums& sums) {
   const PlanInput& input = plan.input;
   if (input.rates.dram <= 0) return 0;
-  const auto element = static_cast<double>(2 * input.sections.of(input.sections.present()) +
-                                           input.gradient_bytes);
+  const auto element =
+      static_cast<double>(2 * input.sections.of(input.sections.present()) + input.gradient_bytes);
   double bytes = element * sums.updated_by_cpu;
   for (const Resource resource :
        {Resource::nvme_read, Resource::nvme_write, Resource::h2d, Resource::d2h})
@@ -46,10 +46,11 @@ double dram_seconds(const Plan& plan, const Sums& sums) {
   return bytes / input.rates.dram;
 }
 
-// With clipping an update waits for the whole backward pass, so what forward moves and computes and
-// what backward does add up. What the rings hold can be read before and written after.
+// With clipping updates go with the forward pass, without it with the backward pass, and neither
+// pass begins before the other ends: what each moves and computes adds up. What the rings hold can
+// be read before and written after.
 double schedule_seconds(const Plan& plan) {
-  if (plan.input.mode == Mode::inference || !plan.input.lazy) return 0;
+  if (plan.input.mode == Mode::inference) return 0;
   const Rates& rates = plan.input.rates;
   double held = 0;
   for (const Buffer& buffer : plan.buffers)
@@ -65,11 +66,8 @@ double schedule_seconds(const Plan& plan) {
   }
   double seconds = 0;
   for (const Sums& sums : phases) {
-    const double reading =
-        std::max(0.0, sums.bytes_of(Resource::nvme_read) - held) / rates.read;
-    // Writes of backward's block inputs do not exist; those of forward may be late.
-    const double writing =
-        std::max(0.0, sums.bytes_of(Resource::nvme_write) - held) / rates.write;
+    const double reading = std::max(0.0, sums.bytes_of(Resource::nvme_read) - held) / rates.read;
+    const double writing = std::max(0.0, sums.bytes_of(Resource::nvme_write) - held) / rates.write;
     seconds += std::max({sums.of(Resource::cpu), sums.of(Resource::device),
                          together(reading, writing, rates.duplex)});
   }

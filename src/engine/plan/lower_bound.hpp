@@ -3,8 +3,8 @@
 // Lower bound: the least time of a steady step whatever the schedule. Pure.
 //
 // Purpose      The busiest resource of bytes.md §8, reads and writes sharing nvme as `duplex` says,
-//              and for clipping (lazy) the order that exact norms force. On the device cpu compute
-//              and update share the cores.
+//              and the order of the passes: with clipping no update begins before backward ends. On
+//              the device cpu compute and update share the cores.
 // Units        Seconds.
 #pragma once
 

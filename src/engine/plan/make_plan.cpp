@@ -15,7 +15,9 @@ namespace {
 
 constexpr std::uint64_t smallest_chunk = 256 * KiB;  // elements
 constexpr std::uint64_t most_chunks = 16384;         // finer ones cost planning more than they save
-constexpr std::size_t finalists = 3;                 // of the estimated, which are predicted
+// Of the estimated candidates these are predicted: at least so many, and more while the operations
+// of their programs are not more than planning has time for.
+constexpr std::size_t least_predicted = 3, most_operations = 50000;
 
 Error host_too_small(const PlanInput& input, std::uint64_t smallest, std::uint64_t gradients) {
   Error error =
@@ -69,8 +71,7 @@ std::vector<Policy> policies(const PlanInput& input) {
     if (!input.on_cuda() || input.mode == Mode::inference) continue;
     all.push_back({.more_slots = more_slots, .fill = DeviceFill::states_first});
     for (const double share : {1.0, 0.5, 0.25})
-      all.push_back(
-          {.more_slots = more_slots, .fill = DeviceFill::weights_first, .share = share});
+      all.push_back({.more_slots = more_slots, .fill = DeviceFill::weights_first, .share = share});
   }
   return all;
 }
@@ -107,20 +108,24 @@ struct Candidate {
 Result<Plan> make_plan(const PlanInput& input) {
   std::uint64_t smallest_host = UINT64_MAX, smallest_device = UINT64_MAX, gradients = 0;
   std::vector<Candidate> candidates;
+  bool settled = false;
   for (const std::uint64_t chunk : chunk_sizes(input)) {
     Planner planner(input, chunk);
     gradients = planner.waiting_gradients();
-    for (const Policy& policy : policies(input)) {
+    for (const Policy& policy :
+         settled ? std::vector<Policy>{{.more_slots = false}} : policies(input)) {
       const Placed placed = planner.place(policy);
       smallest_host = std::min(smallest_host, placed.smallest_host);
       smallest_device = std::min(smallest_device, placed.smallest_device);
-      if (!placed.fits) break;
+      if (!placed.fits || settled) break;
       const double estimate = planner.estimate();
       const auto worse = [&](const Candidate& c) { return c.estimate > estimate * (1 + 1e-9); };
       candidates.insert(std::find_if(candidates.begin(), candidates.end(), worse),
                         {estimate, chunk, policy});
-      if (candidates.size() > finalists) candidates.pop_back();
+      if (planner.everything_in_place()) break;
     }
+    // Where nothing moves no chunk size makes it better; smaller ones fit smaller budgets.
+    settled = settled || (!candidates.empty() && planner.everything_in_place());
   }
   if (candidates.empty()) {
     const bool device = input.on_cuda() && input.device_memory;
@@ -129,10 +134,13 @@ Result<Plan> make_plan(const PlanInput& input) {
     return fail(host_too_small(input, smallest_host, gradients));
   }
   std::optional<Planner> best;
+  std::size_t operations = 0, predicted = 0;
   for (const Candidate& candidate : candidates) {
+    if (predicted++ >= least_predicted && operations > most_operations) break;
     Planner planner(input, candidate.chunk);
     planner.place(candidate.policy);
     planner.predict();
+    operations += planner.operations();
     if (!best || planner.prediction().seconds < best->prediction().seconds * 0.999)
       best = std::move(planner);
   }

@@ -129,8 +129,8 @@ Memory::Need Memory::of_unit(std::uint32_t unit) const {
       slot(Slot::ring) = std::max(slot(Slot::ring), chunk_states_[c]);
     else
       (chunk.states_on_device ? need.device : need.host) += chunk_states_[c];
-    const bool staged = lives == Tier::nvme ||
-                        (train() && lives == Tier::device && !chunk.states_on_device);
+    const bool staged =
+        lives == Tier::nvme || (train() && lives == Tier::device && !chunk.states_on_device);
     if (input_.on_cuda() && staged)
       slot(Slot::staging) = std::max(slot(Slot::staging), chunk_weights_[c]);
   }
@@ -206,8 +206,7 @@ std::uint64_t Memory::largest(Slot slot) const {
 std::uint64_t Memory::host() const {
   std::uint64_t sum = host_base_ + host_sum_ + slots.ring * largest(Slot::ring);
   if (input_.on_cuda())
-    sum += slots.staging * largest(Slot::staging) +
-           gradient_slots * largest(Slot::host_gradient) +
+    sum += slots.staging * largest(Slot::staging) + gradient_slots * largest(Slot::host_gradient) +
            nvme_carry_slots * largest(Slot::host_carry);
   else
     sum += slots.landing * largest(Slot::landing);

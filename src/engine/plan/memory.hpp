@@ -29,10 +29,10 @@ namespace fathom::engine {
 struct SlotCounts {
   std::uint32_t landing = 2, ring = 2, staging = 2;
 };
-inline constexpr std::uint32_t gradient_slots = 2;      // one filled while the other is read
-inline constexpr std::uint32_t carry_slots = 3;         // read, written, copied
-inline constexpr std::uint32_t nvme_carry_slots = 2;    // copied, transferred
-inline constexpr std::uint32_t fp32_accumulators = 2;   // fp32 gradients are their accumulators
+inline constexpr std::uint32_t gradient_slots = 2;     // one filled while the other is read
+inline constexpr std::uint32_t carry_slots = 3;        // read, written, copied
+inline constexpr std::uint32_t nvme_carry_slots = 2;   // copied, transferred
+inline constexpr std::uint32_t fp32_accumulators = 2;  // fp32 gradients are their accumulators
 
 class Memory {
  public:
@@ -101,7 +101,7 @@ class Memory {
   Plan& plan_;
   const PlanInput& input_;
   std::uint64_t activation_ = 0, input_bytes_ = 0, host_base_ = 0, device_base_ = 0;
-  std::vector<std::uint64_t> weight_bytes_;              // of units, padded
+  std::vector<std::uint64_t> weight_bytes_;                  // of units, padded
   std::vector<std::uint64_t> chunk_weights_, chunk_states_;  // of chunks, padded
   std::vector<Need> needs_;
   std::uint64_t host_sum_ = 0, device_sum_ = 0;

@@ -90,8 +90,7 @@ class Placement {
 
   // Without a store block inputs go to host memory at most.
   Tier spill_tier() const {
-    const bool nvme =
-        input_.lowest_weights() == Tier::nvme || input_.lowest_states() == Tier::nvme;
+    const bool nvme = input_.lowest_weights() == Tier::nvme || input_.lowest_states() == Tier::nvme;
     return nvme ? Tier::nvme : Tier::host;
   }
 
@@ -101,8 +100,7 @@ class Placement {
     const auto choose = [&](std::uint32_t& slots, std::uint32_t given, std::uint64_t bytes,
                             double rate, const std::optional<std::uint64_t>& budget) {
       if (given != 0 || bytes == 0) return;
-      const auto ahead =
-          static_cast<std::uint64_t>(rate * (input_.rates.latency + jitter_seconds));
+      const auto ahead = static_cast<std::uint64_t>(rate * (input_.rates.latency + jitter_seconds));
       const auto wanted = std::clamp<std::uint64_t>(2 + ceil_div(ahead, bytes), 3, most_slots);
       for (std::uint64_t n = 3; n <= wanted; ++n) {
         const std::uint32_t before = std::exchange(slots, static_cast<std::uint32_t>(n));
@@ -189,8 +187,8 @@ class Placement {
   void fill_device(std::uint64_t mandatory, double share) {
     std::optional<std::uint64_t> limit = input_.device_memory;
     if (limit && *limit > mandatory)
-      limit = mandatory + static_cast<std::uint64_t>(static_cast<double>(*limit - mandatory) *
-                                                     share);
+      limit =
+          mandatory + static_cast<std::uint64_t>(static_cast<double>(*limit - mandatory) * share);
     if (!limit && share < 1) return;
     // What leaves host memory for the device may need slots to pass through.
     const std::uint64_t host = memory_.host();

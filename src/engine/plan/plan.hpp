@@ -45,9 +45,9 @@ const char* to_string(ComputeType type);
 // is phi of bytes.md §8: 0 shares one budget between reads and writes, 1 is full duplex.
 struct Rates {
   double read = 2e9, write = 2e9, duplex = 0.2;
-  double flops = 1e11;   // of the device that computes
-  double update = 1e9;   // elements per second of the fused optimizer update on the CPU
-  double convert = 2e9;  // elements per second of widening, reducing on the CPU
+  double flops = 1e11;    // of the device that computes
+  double update = 1e9;    // elements per second of the fused optimizer update on the CPU
+  double convert = 2e9;   // elements per second of widening, reducing on the CPU
   double latency = 2e-4;  // seconds of one nvme transfer beyond its bytes
   double dram = 0;        // bytes per second of host memory, all traffic together; 0: not known
   // Device cuda only.
@@ -74,8 +74,8 @@ struct PlanInput {
   std::optional<std::uint64_t> device_memory;  // cuda: the budget of device memory
   std::uint64_t device_fixed_bytes = 0;        // device memory already promised (KV cache, …)
   std::optional<Tier> activation_tier;         // cuda: of all block inputs; nullopt: by plan
-  std::optional<std::uint64_t> host_memory;  // the budget; nullopt: no limit
-  std::uint64_t fixed_bytes = 0;             // host memory already promised (tokens, KV cache, …)
+  std::optional<std::uint64_t> host_memory;    // the budget; nullopt: no limit
+  std::uint64_t fixed_bytes = 0;               // host memory already promised (tokens, KV cache, …)
   std::uint64_t chunk_elements = 16 * MiB;
   std::uint32_t landing_slots = 0, ring_slots = 0;  // 0: chosen
   std::vector<double> path_weights = {1.0};
@@ -155,7 +155,8 @@ struct ResourceSeconds {
   double h2d = 0, d2h = 0;                         // PCIe
   double dram = 0;                                 // 0 when Rates::dram is not known
   double network = 0;
-  // Clipping: no update may start before backward ends (bytes.md §8, lazy); 0: eager.
+  // What forward needs and what backward needs one after the other, updates with one of them: with
+  // clipping none begins before backward ends (bytes.md §8, lazy).
   double schedule = 0;
   // One unit read before, one updated and written after: a single step's, overlapped when steps
   // follow each other, so no part of the bound of a steady step.

@@ -103,6 +103,11 @@ void Planner::rebuild_layout() {
 
 double Planner::estimate() const { return estimate_seconds(*plan_, *memory_); }
 
+bool Planner::everything_in_place() const {
+  const Traffic traffic = traffic_of(*plan_);
+  return traffic.nvme_read + traffic.nvme_write + traffic.h2d + traffic.d2h == 0;
+}
+
 void Planner::predict() {
   Plan& plan = *plan_;
   rebuild_layout();

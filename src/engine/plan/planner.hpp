@@ -27,9 +27,11 @@ class Planner {
   Placed place(const Policy& policy);
   // After a place() that fits: seconds of a step, roughly.
   double estimate() const;
+  bool everything_in_place() const;  // nothing crosses nvme or PCIe
   // After a place() that fits: buffers, the steady program, the prediction.
   void predict();
   const Prediction& prediction() const { return plan_->prediction; }
+  std::size_t operations() const { return plan_->steady.ops.size(); }
   // After predict(): the other programs as well.
   Plan finish();
 

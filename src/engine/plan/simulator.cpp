@@ -118,8 +118,7 @@ class Run {
     edges_.resize(first_edge_[count_]);
     std::vector<std::uint32_t> at(first_edge_.begin(), first_edge_.end() - 1);
     for (OpId id = 0; id < count_; ++id)
-      for (const swap::Dependency& d : program_.ops[id].after)
-        edges_[at[d.node]++] = {id, d.lag};
+      for (const swap::Dependency& d : program_.ops[id].after) edges_[at[d.node]++] = {id, d.lag};
   }
 
   Unmet& unmet(std::size_t instance) {
@@ -251,9 +250,13 @@ class Run {
   bool advance() {
     const bool reading = read_.current != idle, writing = write_.current != idle;
     const double share = reading && writing ? (1 + rates_.duplex) / 2 : 1;
-    const std::array<std::pair<Server*, double>, 7> servers = {
-        {{&read_, share}, {&write_, share}, {&cpu_, 1}, {&device_, 1}, {&h2d_, 1}, {&d2h_, 1},
-         {&network_, 1}}};
+    const std::array<std::pair<Server*, double>, 7> servers = {{{&read_, share},
+                                                                {&write_, share},
+                                                                {&cpu_, 1},
+                                                                {&device_, 1},
+                                                                {&h2d_, 1},
+                                                                {&d2h_, 1},
+                                                                {&network_, 1}}};
     double next = std::numeric_limits<double>::infinity();
     for (const auto& [server, speed] : servers)
       if (server->current != idle) next = std::min(next, server->left / speed);
