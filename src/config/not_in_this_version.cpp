@@ -37,7 +37,6 @@ constexpr auto missing = std::to_array<Missing>({
     {"scheduler.type", "\"OneCycle\"", "", "OneCycle", "use WarmupCosineLR"},
     {"zero_optimization.offload_optimizer.ratio", "", "1.0",
      "a split of the update between CPU and device", "use 1.0"},
-    {"fathom.store", "\"durable\"", "", "the durable store", "use scratch and checkpoints"},
     {"fathom.activation_tier", "\"nvme\"", "", "a tier for block inputs below host memory",
      "use \"auto\""},
     {"fathom.parity", "true", "", "the parity mode", "use false"},

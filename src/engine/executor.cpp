@@ -27,6 +27,7 @@ struct TrainingExecutor::Program {
 // What one step carries between its operations.
 struct TrainingExecutor::Pass {
   const std::vector<MicroBatch>* batches = nullptr;
+  const std::function<Result<void>()>* settled = nullptr;
   double predictions = 0;
   double loss_sum = 0;
   double sum_squares = 0;
@@ -65,10 +66,12 @@ std::unique_ptr<TrainingExecutor::Program> TrainingExecutor::prepare(const StepP
 }
 
 Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches,
-                                          double learning_rate, bool more_follow) {
+                                          double learning_rate, bool more_follow,
+                                          const std::function<Result<void>()>& settled) {
   FATHOM_ASSERT(batches.size() == plan_.input.accumulation, "one batch for each micro-batch");
   Pass pass;
   pass.batches = &batches;
+  pass.settled = settled ? &settled : nullptr;
   pass.hyper = rule_.hyper;
   pass.t = updates_ + 1;
   pass.hyper.lr = learning_rate;
@@ -126,6 +129,12 @@ Result<void> TrainingExecutor::run(Program& program, Pass& pass, bool more_follo
   for (OpId id = 0; id < program.steps->ops.size(); ++id) {
     const Op& op = program.steps->ops[id];
     if (op.is_transfer()) continue;
+    // Lazy updates are over and eager ones follow the head's backward.
+    if (pass.settled != nullptr && op.kind == OpKind::backward &&
+        op.unit + 1 == plan_.units.size()) {
+      if (program.swapper) FATHOM_CHECK(program.swapper->settle_writes(id));
+      FATHOM_CHECK((*pass.settled)());
+    }
     if (program.swapper) FATHOM_CHECK(program.swapper->wait(id));
     const double begin = now_seconds();
     FATHOM_CHECK(run_op(op, pass));

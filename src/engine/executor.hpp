@@ -57,9 +57,11 @@ class TrainingExecutor {
   TrainingExecutor& operator=(const TrainingExecutor&) = delete;
 
   // Runs one optimizer step on plan.input.accumulation micro-batches. `more_follow`: another step
-  // will come, so its reads may start early.
+  // will come, so its reads may start early. `settled` is called once, at the point where every
+  // unit has the state of the step before, all of it written and none of this step's: see
+  // durable_state.hpp. Its Error ends the step.
   Result<StepResult> step(const std::vector<MicroBatch>& batches, double learning_rate,
-                          bool more_follow);
+                          bool more_follow, const std::function<Result<void>()>& settled = {});
 
   // Applies updates that wait for the next step's forward. Before checkpoints and at the end.
   Result<void> flush();

@@ -136,7 +136,6 @@ TEST(Errors, SayWhatIsNotInThisVersion) {
        {"fp32_optimizer_states"}},
       {R"("scheduler": {"type": "OneCycle", "params": {"cycle_min_lr": 1}})",
        {"scheduler.type", "OneCycle"}},
-      {R"("fathom": {"store": "durable"})", {"fathom.store", "scratch"}},
       {R"("fathom": {"parity": true})", {"fathom.parity"}},
       {R"("fathom": {"activation_tier": "nvme"})", {"fathom.activation_tier"}},
       {R"("csv_monitor": {"enabled": true})", {"csv_monitor.enabled", "--metrics"}},

@@ -36,12 +36,14 @@ Error too_small(const PlanInput& input, std::uint64_t smallest, std::uint64_t gr
 
 }  // namespace
 
-Result<Plan> make_plan(const PlanInput& input) {
+Result<Plan> make_plan(const PlanInput& input, bool fixed_chunks) {
   std::uint64_t smallest = UINT64_MAX, gradients = 0;
   // Small chunks and few slots leave memory for placement, large ones make long transfers that
   // overlap better: the predicted time decides, and of equals the first, which has the larger
   // chunks.
-  const std::uint64_t largest = std::max(smallest_chunk, round_down(input.chunk_elements, 4096));
+  const std::uint64_t largest =
+      fixed_chunks ? input.chunk_elements
+                   : std::max(smallest_chunk, round_down(input.chunk_elements, 4096));
   std::optional<Plan> best;
   for (std::uint64_t chunk = largest;;
        chunk = std::max(smallest_chunk, round_up(chunk / 2, 4096))) {
@@ -57,7 +59,7 @@ Result<Plan> make_plan(const PlanInput& input) {
       if (!best || plan.prediction.seconds < best->prediction.seconds * 0.999)
         best = std::move(plan);
     }
-    if (chunk <= smallest_chunk) break;
+    if (chunk <= smallest_chunk || fixed_chunks) break;
   }
   if (!best) return fail(too_small(input, smallest, gradients));
   best->smallest_host_memory = smallest;
