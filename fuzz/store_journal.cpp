@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Any bytes are a superblock, record, data header or owner that keeps its promises, or an Error that
-// names the file. The checksum is put right in a copy, so that what lies behind it is reached.
+// Any bytes are a superblock, record, data header or owner that keeps its promises, or an Error
+// that names the file. The checksum is put right in a copy, so that what lies behind it is reached.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

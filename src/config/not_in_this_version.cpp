@@ -26,7 +26,6 @@ constexpr auto missing = std::to_array<Missing>({
     {"optimizer.params.fp32_optimizer_states", "false", "", "16-bit optimizer states", "use true"},
     {"zero_optimization.offload_optimizer.ratio", "", "1.0",
      "a split of the update between CPU and device", "use 1.0"},
-    {"fathom.store", "\"durable\"", "", "the durable store", "use scratch and checkpoints"},
     {"fathom.activation_tier", "\"nvme\"", "", "a tier for block inputs below host memory",
      "use \"auto\""},
     {"fathom.parity", "true", "", "the parity mode", "use false"},

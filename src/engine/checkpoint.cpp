@@ -15,16 +15,12 @@
 
 #include "base/text_file.hpp"
 #include "engine/checkpoint_format.hpp"
+#include "engine/store_reference.hpp"
 
 namespace fathom::engine {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
-std::string manifest_hash(std::string_view body) {
-  return fmt::format("{:016x}", XXH3_64bits_withSeed(body.data(), body.size(), checkpoint_version));
-}
 
 Error damaged(const std::string& path, std::string_view why) {
   return Error(Errc::corrupt, "read a checkpoint")
@@ -35,32 +31,23 @@ Error damaged(const std::string& path, std::string_view why) {
 
 }  // namespace
 
-std::string sealed(const json& manifest) {
-  std::string body = manifest.dump(1) + "\n";
-  return body + manifest_hash(body) + "\n";
-}
-
-Result<json> unsealed(std::string_view text, const std::string& path) {
-  constexpr std::size_t seal_bytes = 17;  // 16 hexadecimal digits and a newline
-  if (text.size() <= seal_bytes) return fail(damaged(path, "it is too short"));
-  const std::string_view body = text.substr(0, text.size() - seal_bytes);
-  if (text.substr(body.size()) != manifest_hash(body) + "\n")
-    return fail(damaged(path, "its last line is not the hash of the rest"));
-  json manifest = json::parse(body, nullptr, /*allow_exceptions=*/false);
-  if (manifest.is_discarded() || !manifest.is_object())
-    return fail(damaged(path, "it is not JSON"));
-  return manifest;
-}
-
 bool Checkpoint::exists(const std::string& directory) {
   std::error_code ignored;  // a path that can't be looked at is refused when it is written to
-  return fs::exists(fs::path(directory) / latest_file_name, ignored);
+  return fs::exists(fs::path(directory) / latest_file_name, ignored) ||
+         fs::exists(fs::path(directory) / store_reference_name, ignored);
 }
 
-Result<Checkpoint> Checkpoint::open(const std::string& path) {
+Result<Checkpoint> Checkpoint::open(const std::string& path, swap::Access access) {
   fs::path step = path;
   if (!step.has_filename()) step = step.parent_path();  // "DIR/"
   std::error_code ignored;
+  FATHOM_ASSIGN(const auto reference, read_store_reference(step.string()));
+  if (reference) {
+    FATHOM_ASSIGN(Checkpoint checkpoint, open_store(reference->directories, access));
+    checkpoint.run_ = step.string();
+    return checkpoint;
+  }
+  if (fs::exists(step / swap::journal_file_name, ignored)) return open_job(step.string(), access);
   if (!fs::exists(step / manifest_file_name, ignored)) {
     auto latest = read_text_file((step / latest_file_name).string());
     if (!latest)
@@ -75,62 +62,31 @@ Result<Checkpoint> Checkpoint::open(const std::string& path) {
   }
   Checkpoint checkpoint;
   checkpoint.path_ = step.string();
+  // The model's small files lie beside the step directories.
+  checkpoint.run_ = step.has_parent_path() ? step.parent_path().string() : ".";
   const std::string manifest_path = (step / manifest_file_name).string();
   FATHOM_ASSIGN(const std::string text, read_text_file(manifest_path));
-  FATHOM_ASSIGN(const json manifest, unsealed(text, manifest_path));
-  // The seal proves that Fathom wrote it; what is left to catch is another version.
-  try {
-    if (manifest.at("format") != checkpoint_magic || manifest.at("version") != checkpoint_version)
-      return fail(Error(Errc::unsupported, "open a checkpoint")
-                      .on(manifest_path)
-                      .because("its format or version is not this program's")
-                      .remedy("use the Fathom version that wrote it"));
-    const json& progress = manifest.at("progress");
-    checkpoint.progress_ = {progress.at("step"),   progress.at("updates"),
-                            progress.at("tokens"), progress.at("next_window"),
-                            progress.at("seed"),   {}};
-    if (const auto scale = progress.find("loss_scale"); scale != progress.end())
-      checkpoint.progress_.loss_scale =
-          config::LossScaleState{.scale = scale->at("scale"),
-                                 .iteration = scale->at("iteration"),
-                                 .last_overflow = scale->at("last_overflow"),
-                                 .remainder = scale->at("remainder")};
-    checkpoint.config_ = manifest.at("config");
-    for (const json& unit : manifest.at("units")) {
-      Unit read{unit.at("name"), unit.at("elements"), {}};
-      for (const json& parameter : unit.at("parameters"))
-        read.parameters.push_back(
-            {parameter.at("name"), parameter.at("shape"), parameter.at("offset")});
-      checkpoint.units_.push_back(std::move(read));
-    }
-    for (const json& chunk : manifest.at("chunks")) {
-      Chunk read{chunk.at("unit"), chunk.at("first"), chunk.at("elements"), {}};
-      for (const json& section : chunk.at("sections")) {
-        Section made{section.at("name"), section.at("offset"), section.at("bytes"), {}};
-        for (const json& hash : section.at("xxh3"))
-          made.hashes.push_back(std::stoull(hash.get<std::string>(), nullptr, 16));
-        read.sections.push_back(std::move(made));
-      }
-      checkpoint.chunks_.push_back(std::move(read));
-    }
-    checkpoint.state_path_ = (step / manifest.at("state_file").get<std::string>()).string();
-    checkpoint.fd_ = UniqueFd(::open(checkpoint.state_path_.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!checkpoint.fd_)
-      return fail(Error(Errc::io, "open a checkpoint")
-                      .on(checkpoint.state_path_)
-                      .because_errno(errno)
-                      .remedy("restore the file beside its manifest"));
-    struct stat info{};
-    ::fstat(checkpoint.fd_.get(), &info);
-    const auto wanted = manifest.at("state_bytes").get<std::uint64_t>();
-    if (static_cast<std::uint64_t>(info.st_size) != wanted)
-      return fail(
-          damaged(checkpoint.state_path_,
-                  fmt::format("it has {} bytes, its manifest says {}", info.st_size, wanted)));
-  } catch (const std::exception& exception) {
-    return fail(damaged(manifest_path, exception.what()));
-  }
+  FATHOM_ASSIGN(Manifest manifest, parse_manifest(text, manifest_path));
+  checkpoint.progress_ = manifest.progress;
+  checkpoint.config_ = std::move(manifest.config);
+  checkpoint.units_ = std::move(manifest.units);
+  checkpoint.chunks_ = std::move(manifest.chunks);
+  checkpoint.state_path_ = (step / manifest.state_file).string();
+  checkpoint.fd_ = UniqueFd(::open(checkpoint.state_path_.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat info{};
+  if (!checkpoint.fd_ || ::fstat(checkpoint.fd_.get(), &info) != 0)
+    return fail(Error(Errc::io, "open a checkpoint")
+                    .on(checkpoint.state_path_)
+                    .because_errno(errno)
+                    .remedy("restore the file beside its manifest"));
+  if (static_cast<std::uint64_t>(info.st_size) != manifest.state_bytes)
+    return fail(damaged(checkpoint.state_path_, fmt::format("it has {} bytes, its manifest says {}",
+                                                            info.st_size, manifest.state_bytes)));
   return checkpoint;
+}
+
+std::string Checkpoint::path_of(const Chunk& chunk) const {
+  return store_ ? store_->path(id_of(chunk)) : state_path_;
 }
 
 Result<void> Checkpoint::read_at(std::uint64_t offset, std::span<std::byte> out) const {
@@ -149,6 +105,7 @@ Result<void> Checkpoint::read_at(std::uint64_t offset, std::span<std::byte> out)
 }
 
 Result<void> Checkpoint::check_padding(const Chunk& chunk, const Section& section) const {
+  if (store_) return {};  // its blocks cover their padding
   const std::uint64_t end = section.offset + section.bytes;
   std::vector<std::byte> padding(round_up(end, io_alignment) - end);
   FATHOM_CHECK(read_at(end, padding));
@@ -162,6 +119,14 @@ Result<void> Checkpoint::check_padding(const Chunk& chunk, const Section& sectio
 }
 
 Result<std::vector<std::byte>> Checkpoint::read(const Chunk& chunk, const Section& section) const {
+  if (store_) {
+    for (const swap::Section kind : swap::all_sections) {
+      if (section.name != swap::to_string(kind)) continue;
+      FATHOM_ASSIGN(std::vector<std::byte> bytes, store_->read(id_of(chunk), kind));
+      bytes.resize(section.bytes);
+      return bytes;
+    }
+  }
   std::vector<std::byte> bytes(section.bytes);
   FATHOM_CHECK(read_at(section.offset, bytes));
   for (std::uint64_t at = 0, block = 0; at < section.bytes; at += checkpoint_block_bytes, ++block) {

@@ -14,7 +14,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,20 +22,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/unique_fd.hpp"
-#include "config/loss_scale.hpp"
+#include "engine/manifest.hpp"
 #include "engine/residence.hpp"
+#include "swap/store_reader.hpp"
 
 namespace fathom::engine {
-
-// What a run needs besides the sections to go on as if nothing had happened.
-struct Progress {
-  std::int64_t step = 0;          // optimizer steps run
-  std::int64_t updates = 0;       // steps that were not skipped: Adam's t, the schedule's iteration
-  std::uint64_t tokens = 0;       // predictions trained on
-  std::uint64_t next_window = 0;  // position in the data
-  std::uint64_t seed = 0;
-  std::optional<config::LossScaleState> loss_scale = {};  // of fp16 training
-};
 
 // Writes DIR/step-N and points `latest` at it, then removes older steps. All updates must be
 // flushed.
@@ -44,36 +35,23 @@ Result<std::string> write_checkpoint(const std::string& directory, Residence& re
 
 class Checkpoint {
  public:
-  // `path`: the --out directory or one of its step directories. Checks the manifest against the
-  // file.
-  static Result<Checkpoint> open(const std::string& path);
+  // `path`: the --out directory, one of its step directories, or a durable store's job directory.
+  // An --out that refers to a durable store means its committed step; the store is locked against
+  // runs (Access::read) or only looked at. Checks the manifest against the file.
+  static Result<Checkpoint> open(const std::string& path, swap::Access access = swap::Access::read);
   // Whether `directory` has a committed checkpoint.
   static bool exists(const std::string& directory);
 
-  struct Section {
-    std::string name;                   // W, lo, m, v
-    std::uint64_t offset = 0;           // in the state file
-    std::uint64_t bytes = 0;            // payload
-    std::vector<std::uint64_t> hashes;  // of each MiB
-  };
-  struct Chunk {
-    std::uint32_t unit = 0;
-    std::uint64_t first = 0, elements = 0;
-    std::vector<Section> sections;
-  };
-  struct Parameter {
-    std::string name;
-    std::vector<std::int64_t> shape;
-    std::uint64_t offset = 0;  // elements, in its unit
-  };
-  struct Unit {
-    std::string name;
-    std::uint64_t elements = 0;
-    std::vector<Parameter> parameters;
-  };
+  using Section = ManifestSection;
+  using Chunk = ManifestChunk;
+  using Parameter = ManifestParameter;
+  using Unit = ManifestUnit;
 
-  const std::string& path() const { return path_; }  // of the step directory
+  const std::string& path() const { return path_; }  // of the step or job directory
+  const std::string& run() const { return run_; }    // where the model's small files lie
   const std::string& state_path() const { return state_path_; }
+  std::string path_of(const Chunk& chunk) const;                   // the file that holds it
+  const swap::StoreReader* store() const { return store_.get(); }  // null: a manifest
   const Progress& progress() const { return progress_; }
   const nlohmann::json& config() const { return config_; }
   const std::vector<Unit>& units() const { return units_; }
@@ -85,14 +63,21 @@ class Checkpoint {
   Result<void> check_padding(const Chunk& chunk, const Section& section) const;
 
  private:
+  static Result<Checkpoint> open_store(const std::vector<std::string>& directories,
+                                       swap::Access access);
+  static Result<Checkpoint> open_job(const std::string& directory, swap::Access access);
   Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const;
+  swap::ChunkId id_of(const Chunk& chunk) const {
+    return static_cast<swap::ChunkId>(&chunk - chunks_.data());
+  }
 
-  std::string path_, state_path_;
+  std::string path_, run_, state_path_;
   Progress progress_;
   nlohmann::json config_;
   std::vector<Unit> units_;
   std::vector<Chunk> chunks_;
   UniqueFd fd_;
+  std::unique_ptr<swap::StoreReader> store_;
 };
 
 // Loads every section into a residence of the same model; chunk sizes and placement may differ.

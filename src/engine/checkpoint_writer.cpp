@@ -11,6 +11,7 @@
 #include "base/text_file.hpp"
 #include "engine/checkpoint.hpp"
 #include "engine/checkpoint_format.hpp"
+#include "engine/store_reference.hpp"
 
 namespace fathom::engine {
 namespace {
@@ -78,22 +79,6 @@ class StateFile {
   std::uint64_t offset_ = 0;
 };
 
-json describe_units(const Plan& plan) {
-  json units = json::array();
-  for (std::size_t u = 0; u < plan.units.size(); ++u) {
-    const models::UnitSpec& spec = plan.input.model.units[u];
-    json parameters = json::array();
-    for (std::size_t p = 0; p < spec.parameters.size(); ++p)
-      parameters.push_back({{"name", spec.parameters[p].name},
-                            {"shape", spec.parameters[p].shape},
-                            {"offset", plan.units[u].flat.offsets[p]}});
-    units.push_back({{"name", spec.name},
-                     {"elements", plan.units[u].flat.elements},
-                     {"parameters", std::move(parameters)}});
-  }
-  return units;
-}
-
 Result<json> write_chunks(StateFile& file, Residence& residence) {
   const Plan& plan = residence.plan();
   json chunks = json::array();
@@ -157,6 +142,22 @@ Result<void> write_step(const fs::path& directory, Residence& residence, const P
 
 }  // namespace
 
+json describe_units(const Plan& plan) {
+  json units = json::array();
+  for (std::size_t u = 0; u < plan.units.size(); ++u) {
+    const models::UnitSpec& spec = plan.input.model.units[u];
+    json parameters = json::array();
+    for (std::size_t p = 0; p < spec.parameters.size(); ++p)
+      parameters.push_back({{"name", spec.parameters[p].name},
+                            {"shape", spec.parameters[p].shape},
+                            {"offset", plan.units[u].flat.offsets[p]}});
+    units.push_back({{"name", spec.name},
+                     {"elements", plan.units[u].flat.elements},
+                     {"parameters", std::move(parameters)}});
+  }
+  return units;
+}
+
 Result<std::string> write_checkpoint(const std::string& directory, Residence& residence,
                                      const Progress& progress, const json& config) {
   FATHOM_CHECK(make_directories(directory));
@@ -179,6 +180,8 @@ Result<std::string> write_checkpoint(const std::string& directory, Residence& re
                     .remedy("check the --out directory"));
   FATHOM_CHECK(sync_directory(directory));
   FATHOM_CHECK(write_text_file((fs::path(directory) / latest_file_name).string(), name + "\n"));
+  // A store that DIR referred to before is not this run's.
+  fs::remove(fs::path(directory) / store_reference_name, ignored);
   for (const auto& entry : fs::directory_iterator(directory, ignored)) {
     const std::string other = entry.path().filename().string();
     if (other.starts_with("step-") && other != name) fs::remove_all(entry.path(), ignored);

@@ -32,6 +32,7 @@ struct TrainingExecutor::Program {
 // What one step carries between its operations.
 struct TrainingExecutor::Pass {
   const std::vector<MicroBatch>* batches = nullptr;
+  const std::function<Result<void>()>* settled = nullptr;
   StepTotals totals;
   kernels::Hyper hyper;
   std::int64_t t = 0;
@@ -77,6 +78,7 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
   FATHOM_ASSERT(batches.size() == plan_.input.accumulation, "one batch for each micro-batch");
   Pass pass;
   pass.batches = &batches;
+  pass.settled = controls.settled ? &controls.settled : nullptr;
   pass.hyper = hyper_of_step(rule_, learning_rate, controls);
   pass.t = updates_ + 1;
   pass.totals.loss_scale = controls.loss_scale;
@@ -124,6 +126,12 @@ Result<void> TrainingExecutor::run(Program& program, Pass& pass, bool more_follo
   for (OpId id = 0; id < program.steps->ops.size(); ++id) {
     const Op& op = program.steps->ops[id];
     if (op.is_transfer()) continue;
+    // Lazy updates are over and eager ones follow the head's backward.
+    if (pass.settled != nullptr && op.kind == OpKind::backward &&
+        op.unit + 1 == plan_.units.size()) {
+      if (program.swapper) FATHOM_CHECK(program.swapper->settle_writes(id));
+      FATHOM_CHECK((*pass.settled)());
+    }
     if (program.swapper) FATHOM_CHECK(program.swapper->wait(id));
     const double begin = now_seconds();
     FATHOM_CHECK(run_op(op, pass));

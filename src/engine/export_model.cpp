@@ -98,9 +98,7 @@ Result<std::string> config_with_dtype(const fs::path& config, const char* name) 
 Result<ExportSummary> export_model(const ExportOptions& options) {
   FATHOM_ASSIGN(const Target target, target_of(options.dtype));
   FATHOM_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(options.checkpoint));
-  // The model's small files lie beside the step directories.
-  const fs::path parent = fs::path(checkpoint.path()).parent_path();
-  const fs::path run = parent.empty() ? fs::path(".") : parent;
+  const fs::path run = checkpoint.run();
   FATHOM_ASSIGN(const std::string config,
                 config_with_dtype(run / "config.json", target.torch_name));
   std::vector<models::TensorDeclaration> tensors;

@@ -7,15 +7,40 @@ namespace fathom::engine {
 
 using nlohmann::json;
 
+namespace {
+
+// A durable store has two slots for every section; what is not committed is not live.
+void add_other_slots(const swap::StoreReader& store, const Checkpoint& checkpoint, json& extents) {
+  for (swap::ChunkId c = 0; c < store.layout().chunks().size(); ++c) {
+    const swap::Chunk& chunk = store.layout().chunk(c);
+    for (const swap::Section section : swap::all_sections) {
+      if (!swap::has(chunk.stored, section)) continue;
+      const std::uint8_t slot =
+          store.record().slots[c * swap::section_count + swap::index(section)].slot;
+      extents.push_back({{"path", store.path(c)},
+                         {"offset", store.files().slot_offset(chunk, slot ^ 1) +
+                                        store.layout().section_offset(c, section)},
+                         {"bytes", store.layout().payload_bytes(c, section)},
+                         {"unit", checkpoint.units().at(chunk.unit).name},
+                         {"section", swap::to_string(section)},
+                         {"live", false}});
+    }
+  }
+}
+
+}  // namespace
+
 Result<Inspection> inspect(const std::string& path, bool verify) {
-  FATHOM_ASSIGN(const Checkpoint checkpoint, Checkpoint::open(path));
+  // Looking at what a run is doing does no harm; reading blocks needs them to stay.
+  FATHOM_ASSIGN(const Checkpoint checkpoint,
+                Checkpoint::open(path, verify ? swap::Access::read : swap::Access::look));
   Inspection inspection;
   json extents = json::array(), units = json::array();
   std::uint64_t bytes = 0, parameters = 0;
   for (const Checkpoint::Chunk& chunk : checkpoint.chunks())
     for (const Checkpoint::Section& section : chunk.sections) {
       const std::string& unit = checkpoint.units().at(chunk.unit).name;
-      extents.push_back({{"path", checkpoint.state_path()},
+      extents.push_back({{"path", checkpoint.path_of(chunk)},
                          {"offset", section.offset},
                          {"bytes", section.bytes},
                          {"unit", unit},
@@ -39,7 +64,10 @@ Result<Inspection> inspect(const std::string& path, bool verify) {
     units.push_back(
         {{"name", unit.name}, {"elements", unit.elements}, {"parameters", std::move(list)}});
   }
+  if (const swap::StoreReader* store = checkpoint.store())
+    add_other_slots(*store, checkpoint, extents);
   inspection.document = {{"path", checkpoint.path()},
+                         {"store", checkpoint.store() != nullptr ? "durable" : "checkpoint"},
                          {"step", checkpoint.progress().step},
                          {"updates", checkpoint.progress().updates},
                          {"tokens", checkpoint.progress().tokens},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/residence.hpp"
 
+#include <mutex>
 #include <utility>
 
 #include "aio/numa.hpp"
@@ -33,13 +34,14 @@ BufferId Residence::first_buffer(BufferKind kind) const {
 
 Result<std::unique_ptr<Residence>> Residence::create(
     const Plan& plan, const swap::StoreOptions& options, ThreadPool& pool,
-    std::vector<std::unique_ptr<aio::Queue>> queues) {
+    std::vector<std::unique_ptr<aio::Queue>> queues, std::optional<swap::DurableFiles> durable) {
   // Files first: a full disk is said before any memory is touched.
   std::unique_ptr<swap::Store> store;
-  if (plan.bytes_on_nvme() != 0) {
-    FATHOM_ASSIGN(store, queues.empty() ? swap::Store::create_scratch(plan.layout, options, pool)
-                                        : swap::Store::create_scratch(plan.layout, options, pool,
-                                                                      std::move(queues)));
+  if (durable) {
+    FATHOM_ASSIGN(store, swap::Store::over(std::move(*durable), options, pool, std::move(queues)));
+  } else if (plan.bytes_on_nvme() != 0) {
+    FATHOM_ASSIGN(store,
+                  swap::Store::create_scratch(plan.layout, options, pool, std::move(queues)));
   }
   FATHOM_ASSIGN(aio::Arena arena,
                 aio::Arena::allocate(plan.arena_bytes, aio::numa_node_under(options.paths)));
@@ -134,6 +136,41 @@ Result<ChunkView> Residence::visit(ChunkId id, bool read) {
   seen.v = reinterpret_cast<float*>(at(Section::v));
   return seen;
 }
+
+Result<void> Residence::transfer_pinned(aio::Direction direction) {
+  std::mutex mutex;
+  std::optional<Error> failure;
+  const auto move = [&](ChunkId id, SectionMask sections, std::byte* from) {
+    store_->transfer({.direction = direction,
+                      .chunk = id,
+                      .sections = sections,
+                      .buffer = from,
+                      .priority = aio::Priority::demand},
+                     [&](Result<void> done) {
+                       if (done) return;
+                       const std::lock_guard lock(mutex);
+                       if (!failure) failure = std::move(done).error();
+                     });
+  };
+  const SectionMask present = plan_.layout.sections().present();
+  for (ChunkId id = 0; id < plan_.chunks.size(); ++id) {
+    const swap::Chunk& chunk = plan_.layout.chunk(id);
+    const UnitPlan& unit = plan_.units[chunk.unit];
+    if (!unit.weights_on_nvme)
+      move(id, swap::weights_mask,
+           buffer(unit.pinned_weights) + chunk.first * plan_.layout.sections().of(Section::W));
+    const auto pinned =
+        static_cast<SectionMask>(swap::states_mask & present & ~plan_.chunks[id].streamed);
+    if (pinned != 0) move(id, pinned, buffer(plan_.chunks[id].pinned_states));
+  }
+  store_->drain();
+  if (failure) return fail(std::move(*failure));
+  return {};
+}
+
+Result<void> Residence::write_pinned() { return transfer_pinned(aio::Direction::write); }
+
+Result<void> Residence::read_pinned() { return transfer_pinned(aio::Direction::read); }
 
 Result<void> Residence::store_chunk(ChunkId id) {
   FATHOM_CHECK(transfer_streamed(id, aio::Direction::write));

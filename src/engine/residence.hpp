@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "base/thread_pool.hpp"
 #include "engine/cuda/device_memory.hpp"
 #include "engine/plan/plan.hpp"
+#include "swap/durable_files.hpp"
 #include "swap/store.hpp"
 
 namespace fathom::engine {
@@ -41,9 +43,11 @@ class Residence {
  public:
   // `plan` must outlive the Residence. Errors: no space, no memory, the directory's own.
   // `queues`: the caller's, one per path, instead of opened ones; fault injection uses it.
+  // `durable`: the store's files, whose layout has the plan's chunks and all sections.
   static Result<std::unique_ptr<Residence>> create(
       const Plan& plan, const swap::StoreOptions& options, ThreadPool& pool,
-      std::vector<std::unique_ptr<aio::Queue>> queues = {});
+      std::vector<std::unique_ptr<aio::Queue>> queues = {},
+      std::optional<swap::DurableFiles> durable = {});
 
   const Plan& plan() const { return plan_; }
   swap::Store* store() { return store_.get(); }  // null when nothing lives on nvme
@@ -65,6 +69,11 @@ class Residence {
   // Frees what only visits need.
   void end_visits() { visited_ = {}; }
 
+  // What lives in host memory: into a durable store, and back from it. Not while anything writes
+  // it.
+  Result<void> write_pinned();
+  Result<void> read_pinned();
+
  private:
   Residence(const Plan& plan, aio::Arena arena);
   Result<void> transfer_streamed(swap::ChunkId chunk, aio::Direction direction);
@@ -74,6 +83,7 @@ class Residence {
   std::byte* visited_states(swap::ChunkId chunk) {
     return visited_.data() + plan_.layout.padded_bytes(chunk, swap::Section::W);
   }
+  Result<void> transfer_pinned(aio::Direction direction);
   BufferId first_buffer(BufferKind kind) const;
 
   const Plan& plan_;

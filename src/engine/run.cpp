@@ -5,12 +5,10 @@
 #include <thread>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <sys/statvfs.h>
 
-#include "aio/file.hpp"
 #include "aio/memory_limits.hpp"
 #include "base/log.hpp"
+#include "engine/durable_state.hpp"
 #include "engine/optimizer_rule.hpp"
 #include "engine/plan/profile.hpp"
 #include "engine/plan/render.hpp"
@@ -203,42 +201,6 @@ Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpos
   return loaded;
 }
 
-std::vector<std::string> find_shortfalls(const config::Config& config, const Plan& plan) {
-  std::vector<std::string> shortfalls;
-  const aio::MemoryLimit memory = aio::memory_limit();
-  if (plan.prediction.peak_host > memory.available)
-    shortfalls.push_back(fmt::format(
-        "host memory: need {}, have {} ({}): lower fathom.host_memory or let more go to nvme",
-        format_bytes(plan.prediction.peak_host), format_bytes(memory.available), memory.reason));
-  const auto files = plan.layout.file_bytes();
-  const std::vector<std::string> paths = store_paths(config);
-  const bool disk =
-      plan.input.weights_lowest == Tier::nvme || plan.input.states_lowest == Tier::nvme;
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    if (i >= paths.size() || !disk) continue;
-    // Said even when host memory holds everything today.
-    if (auto usable = aio::check_scratch_directory(paths[i]); !usable) {
-      shortfalls.push_back(usable.error().message());
-      continue;
-    }
-    if (files[i] == 0) continue;
-    struct statvfs info{};
-    if (::statvfs(paths[i].c_str(), &info) != 0) continue;  // creating the store says why
-    const std::uint64_t have = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
-    if (files[i] > have)
-      shortfalls.push_back(fmt::format("disk: need {}, have {} on {}", format_bytes(files[i]),
-                                       format_bytes(have), paths[i]) +
-                           ": free space there, or name more directories in fathom.nvme_paths");
-  }
-  return shortfalls;
-}
-
-Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls) {
-  if (shortfalls.empty()) return {};
-  return fail(Error(Errc::bad_config, "reserve what the plan needs")
-                  .because(fmt::format("{}", fmt::join(shortfalls, "; "))));
-}
-
 Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_data) {
   TrainingSetup setup;
   FATHOM_ASSIGN(setup.spec, models::load_config(options.model));
@@ -280,8 +242,24 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   input.rates = measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
                                 queue_options(config), rates, worker_pool());
   FATHOM_CHECK(use_device(setup.device, config, rates, input));
-  FATHOM_ASSIGN(setup.plan, make_plan(input));
-  for (std::string& shortfall : find_shortfalls(config, setup.plan))
+  std::optional<swap::Layout> stored;
+  if (config.fathom.store == config::StoreMode::durable) {
+    if (store_paths(config).empty())
+      return fail(Error(Errc::bad_config, "keep a durable store")
+                      .on("fathom.store")
+                      .because("no directory is given for it")
+                      .remedy("name one in fathom.nvme_paths, or in nvme_path of an offload_… "
+                              "object"));
+    // A run that goes on keeps the chunks of its store, so that it can go on in it.
+    if (options.resume) stored = stored_layout(options.out);
+    if (stored) input.chunk_elements = stored->chunk_elements();
+  }
+  auto plan = make_plan(input, /*fixed_chunks=*/stored.has_value());
+  if (!plan && stored) plan = make_plan(input);
+  if (!plan) return fail(std::move(plan).error());
+  setup.plan = std::move(*plan);
+  const bool has_space = stored && same_chunks(*stored, durable_layout(setup.plan));
+  for (std::string& shortfall : find_shortfalls(config, setup.plan, has_space))
     setup.shortfalls.push_back(std::move(shortfall));
   return setup;
 }

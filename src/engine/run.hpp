@@ -84,8 +84,10 @@ std::vector<std::string> store_paths(const config::Config& config);
 std::vector<double> path_weights(const config::Config& config);
 aio::QueueOptions queue_options(const config::Config& config);
 
-// What the machine lacks, as sentences: memory, disk space.
-std::vector<std::string> find_shortfalls(const config::Config& config, const Plan& plan);
+// What the machine lacks, as sentences: memory, disk space. `has_space`: the store is there
+// already.
+std::vector<std::string> find_shortfalls(const config::Config& config, const Plan& plan,
+                                         bool has_space = false);
 
 // bad_config with all shortfalls, for those who can't go on with them.
 Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls);

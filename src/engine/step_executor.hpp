@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,6 +52,9 @@ struct UpdateRule {
 struct StepControls {
   double loss_scale = 1;  // the loss is multiplied by it, the update divides it out again
   std::optional<config::Betas> betas = {};
+  // Called once, at the point where every unit has the state of the step before, all of it written
+  // and none of this step's: see durable_state.hpp. Its Error ends the step.
+  std::function<Result<void>()> settled = {};
 };
 
 // The scalars of one step, or of the step before for updates that wait.

@@ -14,7 +14,9 @@
 #include "config/loss_scale.hpp"
 #include "config/schedule.hpp"
 #include "engine/checkpoint.hpp"
+#include "engine/checkpoint_format.hpp"
 #include "engine/cuda/executor.hpp"
+#include "engine/durable_state.hpp"
 #include "engine/executor.hpp"
 #include "engine/host_allocator.hpp"
 #include "engine/initial_state.hpp"
@@ -24,6 +26,7 @@
 #include "engine/optimizer_rule.hpp"
 #include "engine/pair_batch.hpp"
 #include "engine/plan/render.hpp"
+#include "engine/store_reference.hpp"
 #include "engine/versions.hpp"
 #include "engine/weight_check.hpp"
 
@@ -49,6 +52,8 @@ class TrainingRun {
     FATHOM_CHECK(allocate());
     FATHOM_CHECK(load_state());
     FATHOM_CHECK(open_outputs());
+    if (residence_->store() != nullptr && residence_->store()->durable() != nullptr)
+      FATHOM_CHECK(begin_commits());
     FATHOM_CHECK(run_steps());
     return finish();
   }
@@ -61,7 +66,12 @@ class TrainingRun {
         log::info("nothing is committed in {}: starting at step 0", options_.out);
       return {};
     }
-    FATHOM_ASSIGN(Checkpoint found, Checkpoint::open(options_.out));
+    auto opened = Checkpoint::open(options_.out);
+    if (!opened && !options_.resume && opened.error().code() == Errc::not_found) {
+      log::warning("{}; it is replaced when this run commits", opened.error().message());
+      return {};
+    }
+    FATHOM_ASSIGN(Checkpoint found, std::move(opened));
     if (!options_.resume) {
       log::warning(
           "{} holds a checkpoint of step {}; it is replaced when this run commits (--resume "
@@ -71,6 +81,7 @@ class TrainingRun {
     }
     progress_ = found.progress();
     if (progress_.loss_scale) loss_scale_.resume(*progress_.loss_scale);
+    first_step_ = progress_.step;
     if (progress_.seed != options_.seed)
       log::note(
           fmt::format("the run was started with --seed {}; it goes on with that", progress_.seed));
@@ -98,13 +109,57 @@ class TrainingRun {
   Result<void> allocate() {
     FATHOM_ASSIGN(model_, models::make_model(setup_.spec));
     baseline_ = resident_bytes();
+    std::optional<swap::DurableFiles> files;
+    if (config_.fathom.store == config::StoreMode::durable) {
+      FATHOM_ASSIGN(swap::DurableFiles opened, open_store());
+      files.emplace(std::move(opened));
+    }
     FATHOM_ASSIGN(residence_, Residence::create(setup_.plan, store_options(config_, setup_.plan),
-                                                worker_pool()));
+                                                worker_pool(), {}, std::move(files)));
     if (residence_->store() != nullptr) log::info("store: {}", residence_->store()->describe());
     return {};
   }
 
+  // The store that the run continues, when it has this plan's layout; else a new one.
+  Result<swap::DurableFiles> open_store() {
+    FATHOM_ASSIGN(const std::string output, absolute(options_.out));
+    if (checkpoint_ && checkpoint_->store() != nullptr) {
+      const std::vector<std::string> directories = checkpoint_->store()->files().directories();
+      if (same_chunks(checkpoint_->store()->layout(), durable_layout(setup_.plan))) {
+        checkpoint_.reset();  // its shared lock would keep us out, too
+        in_place_ = true;
+        FATHOM_ASSIGN(auto files, swap::DurableFiles::open(directories, swap::Access::run));
+        if (!files.committed() || files.committed()->state.step != progress_.step)
+          return fail(Error(Errc::io, "resume from a durable store")
+                          .on(directories.front())
+                          .because("another process committed to it meanwhile")
+                          .remedy("start again"));
+        FATHOM_CHECK(files.take_over(output));
+        return files;
+      }
+      log::note(
+          fmt::format("the store in {} has another layout than this plan: its step is copied "
+                      "into a new one; `fathom inspect {} --gc` frees the old one then",
+                      directories.front(), fs::path(directories.front()).parent_path().string()));
+    }
+    return swap::DurableFiles::create(
+        durable_layout(setup_.plan),
+        {.parents = store_paths(config_),
+         .description = describe_store(setup_.plan, setup_.config.resolved),
+         .output = output});
+  }
+
+  static Result<std::string> absolute(const std::string& path) {
+    std::error_code status;
+    const fs::path full = fs::absolute(path, status);
+    if (status)
+      return fail(
+          Error(Errc::io, "find the output directory").on(path).because_errno(status.value()));
+    return full.lexically_normal().string();
+  }
+
   Result<void> load_state() {
+    if (in_place_) return residence_->read_pinned();
     if (checkpoint_) {
       FATHOM_CHECK(check_optimizer());
       return load_checkpoint(*checkpoint_, *residence_);
@@ -136,8 +191,33 @@ class TrainingRun {
     };
     report_path_ = default_path(options_.report, "report.json");
     FATHOM_ASSIGN(metrics_, MetricsFile::open(default_path(options_.metrics, "metrics.jsonl"),
-                                              checkpoint_.has_value()));
+                                              checkpoint_ || in_place_));
     if (!options_.trace.empty()) trace_.emplace().plan(setup_.plan);
+    return {};
+  }
+
+  // From here on --out knows where the state lies, and a killed run can be resumed.
+  Result<void> begin_commits() {
+    durable_.emplace(*residence_, config_.fathom.commit_interval,
+                     digest_of(setup_.config.resolved));
+    if (in_place_) return {};
+    FATHOM_CHECK(durable_->commit(progress_));
+    FATHOM_CHECK(copy_model_files(options_.model, options_.out));
+    const swap::DurableFiles& files = *residence_->store()->durable();
+    std::vector<std::string> directories;
+    for (const std::string& directory : files.directories()) {
+      FATHOM_ASSIGN(std::string full, absolute(directory));
+      directories.push_back(std::move(full));
+    }
+    FATHOM_CHECK(write_store_reference(
+        options_.out, {.id = files.superblock().id.text(), .directories = std::move(directories)}));
+    checkpoint_.reset();
+    // What --out held before is replaced, now that something else is committed.
+    std::error_code ignored;
+    fs::remove(fs::path(options_.out) / latest_file_name, ignored);
+    for (const auto& entry : fs::directory_iterator(options_.out, ignored))
+      if (entry.path().filename().string().starts_with("step-"))
+        fs::remove_all(entry.path(), ignored);
     return {};
   }
 
@@ -206,6 +286,7 @@ class TrainingRun {
     }
     interrupted_ = interrupt.requested() && progress_.step < last;
     FATHOM_CHECK(executor.flush());
+    if (durable_) FATHOM_CHECK(durable_->commit_last());
     seconds_ = now_seconds() - begin;
     changed_ = true;
     return {};
@@ -222,15 +303,18 @@ class TrainingRun {
   Result<void> run_step(StepExecutor& executor, std::int64_t step, bool more_follow,
                         ProgressLine& line) {
     const double lr = schedule_.of_update(static_cast<std::uint64_t>(executor.updates()));
-    const StepControls controls{
+    StepControls controls{
         .loss_scale = loss_scale_.scale(),
-        .betas = schedule_.betas_at(schedule_.first_iteration() + executor.updates())};
+        .betas = schedule_.betas_at(schedule_.first_iteration() + executor.updates()),
+        .settled = {}};
+    if (durable_ && durable_->due()) controls.settled = [this] { return durable_->commit_last(); };
     const std::vector<MicroBatch> batches = next_batches();
     FATHOM_ASSIGN(const StepResult result, executor.step(batches, lr, more_follow, controls));
     progress_.step = step;
     progress_.updates = executor.updates();
     const std::uint64_t tokens = config_.batch.train * setup_.tokens_per_row();
     progress_.tokens += tokens;
+    if (durable_) durable_->finished(progress_);
     StepMetrics m{.step = step,
                   .loss = result.loss,
                   .lr = lr,
@@ -305,7 +389,9 @@ class TrainingRun {
   Result<TrainSummary> finish() {
     TrainSummary summary;
     summary.interrupted = interrupted_;
-    if (changed_) {
+    if (durable_) {
+      summary.checkpoint = residence_->store()->durable()->directories().front();
+    } else if (changed_) {
       release_cached_host_memory();
       FATHOM_ASSIGN(summary.checkpoint,
                     write_checkpoint(options_.out, *residence_, progress_, setup_.config.resolved));
@@ -322,8 +408,7 @@ class TrainingRun {
   json report(const TrainSummary& summary) const {
     const swap::StoreCounters measured =
         residence_->store() != nullptr ? residence_->store()->counters() : swap::StoreCounters{};
-    const double steps =
-        static_cast<double>(progress_.step - (checkpoint_ ? checkpoint_->progress().step : 0));
+    const double steps = static_cast<double>(progress_.step - first_step_);
     return {
         {"step", progress_.step},
         {"steps_run", steps},
@@ -356,6 +441,9 @@ class TrainingRun {
           {"resident_set_before", baseline_}}},
         {"pages", aio::to_string(residence_->arena().page_kind())},
         {"data", {{"windows", setup_.windows()}, {"dropped_tokens", setup_.dropped_tokens()}}},
+        {"commits",
+         {{"count", durable_ ? durable_->commits() : 0},
+          {"seconds", durable_ ? durable_->seconds() : 0}}},
         {"checkpoint", summary.checkpoint},
         {"metrics", metrics_.path()},
         {"trace", options_.trace},
@@ -376,6 +464,9 @@ class TrainingRun {
   std::optional<models::SafetensorsReader> reader_;  // while loading, with what reads from it
   ParameterSource source_;
   std::unique_ptr<Residence> residence_;
+  std::optional<DurableState> durable_;
+  bool in_place_ = false;        // the run goes on in the store that it began in
+  std::int64_t first_step_ = 0;  // the step that it goes on from
   std::optional<Trace> trace_;
   MetricsFile metrics_;
   std::string report_path_;

@@ -162,7 +162,7 @@ Layout layout_of(const Superblock& superblock) {
 
 namespace {
 
-constexpr std::size_t record_head_bytes = head_bytes + 8 + 8 * 8;  // sequence and CommitState
+constexpr std::size_t record_head_bytes = head_bytes + 8 + 10 * 8;  // sequence and CommitState
 
 std::uint64_t unpadded_record_bytes(const Layout& layout, std::uint64_t hash_count) {
   return record_head_bytes + 8 * (layout.chunks().size() * section_count + hash_count) + hash_bytes;
@@ -181,7 +181,8 @@ void encode(const Record& record, std::vector<std::byte>& bytes) {
            record_head_bytes + 8 * (record.slots.size() + record.hashes.size()) + hash_bytes);
   const CommitState& state = record.state;
   out.u64(record.sequence).i64(state.step).i64(state.updates).u64(state.tokens);
-  out.u64(state.next_window).u64(state.seed).f64(state.loss_scale).i64(state.scale_steps);
+  out.u64(state.next_window).u64(state.seed).f64(state.loss_scale);
+  out.i64(state.scale_iteration).i64(state.scale_last_overflow).i64(state.scale_remainder);
   out.u64(state.config_digest);
   for (const SlotEntry& entry : record.slots) out.u64(entry.generation << 1 | entry.slot);
   out.raw(record.hashes.data(), record.hashes.size() * sizeof(std::uint64_t));
@@ -209,7 +210,9 @@ Result<Record> decode_record(std::span<const std::byte> bytes, const Layout& lay
   state.next_window = in.u64();
   state.seed = in.u64();
   state.loss_scale = in.f64();
-  state.scale_steps = in.i64();
+  state.scale_iteration = in.i64();
+  state.scale_last_overflow = in.i64();
+  state.scale_remainder = in.i64();
   state.config_digest = in.u64();
   if (record.sequence == 0 || state.step < 0 || state.updates < 0 || state.updates > state.step)
     return fail(damaged(what, where, "its numbers contradict each other"));

@@ -30,8 +30,9 @@ struct CommitState {
   std::uint64_t tokens = 0;         // predictions trained on
   std::uint64_t next_window = 0;    // position in the data
   std::uint64_t seed = 0;           // of every random stream; streams count from (seed, step)
-  double loss_scale = 1;            // of the next step
-  std::int64_t scale_steps = 0;     // good steps since the scale last changed
+  // Of a dynamic loss scale (config/loss_scale.hpp); remainder 0: there is none.
+  double loss_scale = 1;
+  std::int64_t scale_iteration = 0, scale_last_overflow = -1, scale_remainder = 0;
   std::uint64_t config_digest = 0;  // XXH3-64 of the resolved configuration
   bool operator==(const CommitState&) const = default;
 };

@@ -132,7 +132,6 @@ TEST(Errors, SayWhatIsNotInThisVersion) {
   const Row rows[] = {
       {R"("optimizer": {"type": "AdamW", "params": {"fp32_optimizer_states": false}})",
        {"fp32_optimizer_states"}},
-      {R"("fathom": {"store": "durable"})", {"fathom.store", "scratch"}},
       {R"("fathom": {"parity": true})", {"fathom.parity"}},
       {R"("fathom": {"activation_tier": "nvme"})", {"fathom.activation_tier"}},
       {R"("csv_monitor": {"enabled": true})", {"csv_monitor.enabled", "--metrics"}},

@@ -65,7 +65,9 @@ inline CommitState state_of_step(std::int64_t step) {
           .next_window = 4 * static_cast<std::uint64_t>(step),
           .seed = 42,
           .loss_scale = 1024,
-          .scale_steps = step,
+          .scale_iteration = step,
+          .scale_last_overflow = step / 2,
+          .scale_remainder = 2,
           .config_digest = 0xfeedULL};
 }
 

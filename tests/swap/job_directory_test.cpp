@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Job directories: private, locked, never through a link; what is dead may be removed, nothing else.
+// Job directories: private, locked, never through a link; what is dead may go, nothing else.
 #include "swap/job_directory.hpp"
 
 #include <csignal>

@@ -105,11 +105,13 @@ struct Candidate {
 // Small chunks and few slots leave memory for placement, large ones make long transfers that
 // overlap better. All are estimated, the most promising predicted, and the best prediction wins; of
 // equals the first, which has the larger chunks.
-Result<Plan> make_plan(const PlanInput& input) {
+Result<Plan> make_plan(const PlanInput& input, bool fixed_chunks) {
   std::uint64_t smallest_host = UINT64_MAX, smallest_device = UINT64_MAX, gradients = 0;
   std::vector<Candidate> candidates;
   bool settled = false;
-  for (const std::uint64_t chunk : chunk_sizes(input)) {
+  const std::vector<std::uint64_t> sizes =
+      fixed_chunks ? std::vector{input.chunk_elements} : chunk_sizes(input);
+  for (const std::uint64_t chunk : sizes) {
     Planner planner(input, chunk);
     gradients = planner.waiting_gradients();
     for (const Policy& policy :

@@ -205,7 +205,8 @@ struct Plan {
 };
 
 // Errors: bad_config when no plan fits the budget; the message names the smallest that would, and
-// which key to change.
-Result<Plan> make_plan(const PlanInput& input);
+// which key to change. `fixed_chunks`: chunks of exactly input.chunk_elements, because a durable
+// store has them already.
+Result<Plan> make_plan(const PlanInput& input, bool fixed_chunks = false);
 
 }  // namespace fathom::engine
