@@ -49,7 +49,7 @@ class Batch {
     ended_.assign(prompts.size(), false);
     // The penalty concerns what the decoder sees: with a stack of its own not the prompt.
     if (two_stacks())
-      for (auto& seen : seen_) seen.clear();
+      for (auto& seen : seen_) seen = {*setup.spec().decoder_start_token};
   }
 
   Result<std::vector<Generation>> run() {
