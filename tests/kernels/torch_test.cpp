@@ -148,7 +148,16 @@ TEST(TorchSgd, AgreesWithinAFewRoundingsAStep) {
     for (std::int64_t t = 1; t <= 20; ++t) {
       theirs.next_gradient(t);
       Compared ours = theirs;
-      const std::vector<float> before = theirs.x;
+      // The magnitudes of what is added up: sums that cancel keep the error of their terms.
+      std::vector<float> m_terms(theirs.x.size()), x_terms(theirs.x.size());
+      for (std::size_t i = 0; i < m_terms.size(); ++i) {
+        const double x = std::fabs(theirs.x[i]);
+        const double g = std::fabs(theirs.grad[i]) + hyper.weight_decay * x;
+        const double m = hyper.momentum * std::fabs(theirs.state[i]) + g;
+        m_terms[i] = static_cast<float>(m);
+        x_terms[i] =
+            static_cast<float>(x + hyper.lr * (hyper.nesterov ? g + hyper.momentum * m : m));
+      }
       update(nullptr, make_step(hyper, t, 1, true),
              {.master = MasterFormat::whole,
               .gradient = GradientFormat::fp32,
@@ -160,9 +169,9 @@ TEST(TorchSgd, AgreesWithinAFewRoundingsAStep) {
       if (hyper.momentum != 0) buffers.push_back(view(theirs.state));
       at::_fused_sgd_({view(theirs.x)}, {view(theirs.grad)}, buffers, hyper.weight_decay,
                       hyper.momentum, hyper.lr, hyper.dampening, hyper.nesterov, false, t == 1);
-      x_apart = std::fmax(x_apart, roundings_apart(ours.x, theirs.x, before));
+      x_apart = std::fmax(x_apart, roundings_apart(ours.x, theirs.x, x_terms));
       if (hyper.momentum != 0)
-        m_apart = std::fmax(m_apart, roundings_apart(ours.state, theirs.state, theirs.state));
+        m_apart = std::fmax(m_apart, roundings_apart(ours.state, theirs.state, m_terms));
     }
     EXPECT_LE(x_apart, 4) << hyper.momentum << hyper.nesterov;
     EXPECT_LE(m_apart, 6) << hyper.momentum << hyper.nesterov;
