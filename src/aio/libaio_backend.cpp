@@ -172,7 +172,7 @@ class LibaioBackend final : public Backend {
 }  // namespace
 
 Result<std::unique_ptr<Backend>> make_libaio_backend(unsigned in_flight) {
-  auto backend = std::make_unique<LibaioBackend>(std::clamp(in_flight, 1U, 16384U));
+  auto backend = std::make_unique<LibaioBackend>(std::clamp(in_flight, 1U, 1U << 20));
   FATHOM_CHECK(backend->make());
   return backend;
 }

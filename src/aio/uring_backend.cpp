@@ -1,12 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "aio/uring_backend.hpp"
 
-#include "aio/text_file.hpp"
+#include <cerrno>
+#include <utility>
+
+namespace fathom::aio {
+
+Error uring_refusal(int error, std::int64_t setting, std::int64_t seccomp) {
+  std::string why;
+  std::string remedy = "nothing is lost: libaio and posix do the same work";
+  if (error == EPERM && setting == 2) {
+    why = "kernel.io_uring_disabled is 2: nobody may use io_uring";
+    remedy = "sysctl kernel.io_uring_disabled=0";
+  } else if (error == EPERM && setting == 1) {
+    why = "kernel.io_uring_disabled is 1: only root and kernel.io_uring_group may use io_uring";
+    remedy = "join that group, or sysctl kernel.io_uring_disabled=0";
+  } else if ((error == EPERM || error == ENOSYS) && seccomp == 2) {
+    why = "a seccomp filter forbids it, as container runtimes do by default";
+    remedy = "run the container with a profile that allows io_uring";
+  } else if (error == ENOSYS) {
+    why = "the kernel has no io_uring";
+  } else if (error == ENOMEM) {
+    why = "locked memory is short";
+    remedy = "raise ulimit -l";
+  }
+  auto refused = Error(Errc::unsupported, "set up io_uring");
+  return (why.empty() ? std::move(refused) : std::move(refused).because(why))
+      .because_errno(error)
+      .remedy(remedy);
+}
+
+}  // namespace fathom::aio
 
 #ifdef FATHOM_HAVE_URING
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -16,6 +44,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "aio/text_file.hpp"
 #include "aio/uring_registry.hpp"
 #include "base/assert.hpp"
 #include "base/log.hpp"
@@ -68,33 +97,13 @@ std::string flag_names(unsigned flags) {
 }
 
 Error refusal(int error) {
-  std::string why;
-  std::string remedy = "nothing is lost: libaio and posix do the same work";
   const auto setting = read_integer("/proc/sys/kernel/io_uring_disabled");
   const std::string status = read_text("/proc/thread-self/status").value_or("");
   const auto at = status.find("\nSeccomp:");
   const auto seccomp = at == std::string::npos
                            ? std::nullopt
                            : leading_integer(std::string_view(status).substr(at + 9));
-  if (error == EPERM && setting.value_or(0) == 2) {
-    why = "kernel.io_uring_disabled is 2: nobody may use io_uring";
-    remedy = "sysctl kernel.io_uring_disabled=0";
-  } else if (error == EPERM && setting.value_or(0) == 1) {
-    why = "kernel.io_uring_disabled is 1: only root and kernel.io_uring_group may use io_uring";
-    remedy = "join that group, or sysctl kernel.io_uring_disabled=0";
-  } else if ((error == EPERM || error == ENOSYS) && seccomp.value_or(0) == 2) {
-    why = "a seccomp filter forbids it, as container runtimes do by default";
-    remedy = "run the container with a profile that allows io_uring";
-  } else if (error == ENOSYS) {
-    why = "the kernel has no io_uring";
-  } else if (error == ENOMEM) {
-    why = "locked memory is short";
-    remedy = "raise ulimit -l";
-  }
-  auto refused = Error(Errc::unsupported, "set up io_uring");
-  return (why.empty() ? std::move(refused) : std::move(refused).because(why))
-      .because_errno(error)
-      .remedy(remedy);
+  return uring_refusal(error, setting.value_or(0), seccomp.value_or(0));
 }
 
 // The kernel no longer knows, or no longer tells, which buffers it owns: going on could corrupt

@@ -13,6 +13,7 @@
 #include "engine/inference_setup.hpp"
 #include "engine/plan/render.hpp"
 #include "engine/sampler.hpp"
+#include "engine/tensors.hpp"
 
 namespace fathom::engine {
 namespace {
@@ -48,9 +49,9 @@ class Batch {
     const std::uint64_t sweeps = setup_.executor().sweeps();
     const StepBytes bytes = setup_.executor().bytes();
     std::vector<SweepBatch> batch(1);
-    batch[0].caches = setup_.make_caches(prompts_.size());
+    batch[0].caches = setup_.make_caches(prompts_.size(), longest_);
     at::Tensor mask = prompt_mask();
-    batch[0].context = prompt_context(mask);
+    batch[0].context = two_stacks() ? encoder_context(mask) : prompt_context(mask);
     for (std::uint64_t made = 0; made < most_new_ && !all_ended(); ++made) {
       std::vector<std::int64_t> chosen;
       const bool last = made + 1 == most_new_;
@@ -64,8 +65,13 @@ class Batch {
                     .contiguous();
             chosen = choose(logits, made);
             return {};
-          }));
+          },
+          two_stacks() && made > 0 ? SweepPart::decoder : SweepPart::whole));
       take(chosen);
+      if (two_stacks()) {
+        feed_decoder(chosen, batch[0].context);
+        continue;
+      }
       mask = extend(mask);
       batch[0].context = next_context(chosen, mask);
     }
@@ -85,13 +91,48 @@ class Batch {
   static at::TensorOptions long_type() { return at::TensorOptions().dtype(c10::ScalarType::Long); }
   std::int64_t count() const { return static_cast<std::int64_t>(prompts_.size()); }
 
+  bool two_stacks() const { return setup_.spec().encoder_decoder; }
+
+  // Padding is on the left, where the newest tokens stay side by side; an encoder's on the right.
+  std::size_t first_column(std::size_t row) const {
+    return two_stacks() ? 0 : longest_ - prompts_[row].size();
+  }
+
   at::Tensor prompt_mask() const {
     const auto columns = static_cast<std::int64_t>(longest_);
     at::Tensor mask = at::empty({count(), columns}, long_type());
     auto* out = static_cast<std::int64_t*>(mask.data_ptr());
-    for (const auto& prompt : prompts_)
-      for (std::size_t c = 0; c < longest_; ++c) *out++ = c >= longest_ - prompt.size();
+    for (std::size_t r = 0; r < prompts_.size(); ++r)
+      for (std::size_t c = 0; c < longest_; ++c)
+        *out++ = c >= first_column(r) && c < first_column(r) + prompts_[r].size();
     return mask;
+  }
+
+  at::Tensor prompt_ids() const {
+    at::Tensor all = at::full({count(), static_cast<std::int64_t>(longest_)},
+                              setup_.spec().pad_token.value_or(0), long_type());
+    auto* ids = static_cast<std::int64_t*>(all.data_ptr());
+    for (std::size_t r = 0; r < prompts_.size(); ++r)
+      std::copy(prompts_[r].begin(), prompts_[r].end(), ids + r * longest_ + first_column(r));
+    return all;
+  }
+
+  // The first sweep: the encoder reads the prompts, the decoder its start token.
+  models::BatchContext encoder_context(const at::Tensor& mask) const {
+    models::BatchContext context = plain_context(prompt_ids());
+    context.decoder_input_ids =
+        at::full({count(), 1}, *setup_.spec().decoder_start_token, long_type());
+    if (padded_) context.mask = source_mask(mask, setup_.compute());
+    return context;
+  }
+
+  // Further ones: the decoder alone; the mask still hides the source's padding.
+  void feed_decoder(const std::vector<std::int64_t>& chosen, models::BatchContext& context) const {
+    context.input_ids.reset();
+    context.positions.reset();
+    context.decoder_input_ids = at::empty({count(), 1}, long_type());
+    std::copy(chosen.begin(), chosen.end(),
+              static_cast<std::int64_t*>(context.decoder_input_ids.data_ptr()));
   }
 
   at::Tensor extend(const at::Tensor& mask) const {
@@ -101,15 +142,9 @@ class Batch {
   }
 
   models::BatchContext prompt_context(const at::Tensor& mask) const {
-    const auto columns = static_cast<std::int64_t>(longest_);
-    models::BatchContext context{.input_ids = at::full({count(), columns}, 0, long_type()),
-                                 .positions = positions_of(mask),
-                                 .mask = {}};
-    auto* ids = static_cast<std::int64_t*>(context.input_ids.data_ptr());
-    for (std::size_t r = 0; r < prompts_.size(); ++r)
-      std::copy(prompts_[r].begin(), prompts_[r].end(),
-                ids + (r + 1) * longest_ - prompts_[r].size());
-    if (padded_) context.mask = additive_mask(mask, columns, setup_.compute());
+    models::BatchContext context{
+        .input_ids = prompt_ids(), .positions = positions_of(mask), .mask = {}};
+    if (padded_) context.mask = additive_mask(mask, mask.size(1), setup_.compute());
     return context;
   }
 
@@ -194,7 +229,8 @@ Result<std::vector<std::vector<std::int64_t>>> tokenise(const GenerateOptions& o
         return bad(fmt::format("token {} is not below the vocabulary's {}", id, spec.vocabulary),
                    "use this model's tokenizer");
     const std::uint64_t least = options.max_new_tokens.value_or(1);
-    if (prompts[i].size() + least > spec.max_positions)
+    const std::uint64_t positions = prompts[i].size() + (spec.encoder_decoder ? 0 : least);
+    if (positions > spec.max_positions)
       return bad(fmt::format("{} tokens and {} new ones are more than the model's {} positions",
                              prompts[i].size(), least, spec.max_positions),
                  "lower --max-new-tokens or shorten the prompt");
@@ -217,10 +253,13 @@ Result<std::vector<Generation>> generate(const GenerateOptions& options, const T
   for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
   const std::uint64_t most_new = options.max_new_tokens.value_or(
       std::min(default_new_tokens, setup->spec().max_positions - longest));
+  // A decoder of its own begins with the start token, and its cache with that.
+  const bool two = setup->spec().encoder_decoder;
   FATHOM_CHECK(setup->open({.rows = std::min(prompts.size(), rows_at_once),
                             .batches = 1,
                             .length = longest,
-                            .capacity = longest + most_new}));
+                            .capacity = most_new + (two ? 1 : longest),
+                            .target = two ? most_new + 1 : 0}));
   std::vector<Generation> results;
   for (std::size_t at = 0; at < prompts.size(); at += rows_at_once) {
     const std::span<const std::vector<std::int64_t>> group(

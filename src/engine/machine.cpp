@@ -128,9 +128,11 @@ Rates measure_machine(const PlanInput& input, const std::vector<std::string>& pa
       fmt::format("block {} {} {} {} {} {} batch {}x{} {} {} {}", m.family, m.hidden,
                   m.intermediate, m.heads, m.kv_heads, m.head_dim, input.micro_batch, input.length,
                   to_string(input.compute), input.mode == Mode::train ? "train" : "inference", cpu);
-  rates.flops = overrides.flops ? *overrides.flops : cache.get(block, [&] {
-    return measure_block_flops(m, input.compute, input.mode, input.micro_batch, input.length);
-  });
+  // The GPU's are measured with it (device.hpp).
+  if (!input.on_cuda())
+    rates.flops = overrides.flops ? *overrides.flops : cache.get(block, [&] {
+      return measure_block_flops(m, input.compute, input.mode, input.micro_batch, input.length);
+    });
   rates.update = cache.get("update from memory, " + cpu, [&] { return measure_update(pool); });
   rates.convert = cache.get("convert from memory, " + cpu, [&] { return measure_convert(pool); });
   double read = 0, write = 0, duplex = 1;

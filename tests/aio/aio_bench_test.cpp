@@ -98,6 +98,12 @@ TEST_F(AioBench, ARunWritesExactlyTheAioBlockAndOneJsonDocument) {
     EXPECT_EQ(arm["engine"], "posix");
     EXPECT_GT(arm["read_bytes_per_second"].get<double>(), 0);
   }
+  // What `fathom plan --profile` reads.
+  const Json& profile = report["profile"];
+  EXPECT_GT(profile["read_bytes_per_second"].get<double>(), 0);
+  EXPECT_GE(profile["write_bytes_per_second"].get<double>(), 0);
+  EXPECT_GE(profile["duplex"].get<double>(), 0);
+  EXPECT_LE(profile["duplex"].get<double>(), 1);
   const std::string csv = slurp(out + "/trials.csv");
   EXPECT_TRUE(csv.starts_with("phase,engine,block_size,"));
   EXPECT_GT(std::count(csv.begin(), csv.end(), '\n'), 1);

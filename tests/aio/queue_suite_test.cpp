@@ -243,6 +243,37 @@ TEST_P(QueueSuite, DestructionCompletesEveryRequestExactlyOnce) {
   EXPECT_EQ(other, 0U);
 }
 
+TEST_P(QueueSuite, DestructionWith256InFlightLeavesNothingThatWritesLater) {
+  constexpr unsigned count = 256;
+  constexpr std::uint64_t bytes = 64 * KiB;
+  const File file = scratch(count * bytes);
+  Block memory(count * bytes), guard(count * bytes);
+  guard.fill(99);
+  for (unsigned round = 0; round < 4; ++round) {
+    std::atomic<unsigned> completed{0}, wrong{0};
+    auto queue = open(bytes, count);
+    for (unsigned i = 0; i < count; ++i)
+      queue->submit({.direction = Direction::read,
+                     .file = &file,
+                     .offset = i * bytes,
+                     .buffer = memory.data() + i * bytes,
+                     .bytes = bytes},
+                    [&](Result<void> done) {
+                      ++completed;
+                      wrong += !done && done.error().code() != Errc::cancelled;
+                    });
+    queue.reset();
+    EXPECT_EQ(completed, count);
+    EXPECT_EQ(wrong, 0U);
+    // The memory is somebody else's from here on: the kernel must not touch it again.
+    std::copy_n(guard.data(), guard.size(), memory.data());
+    Block other(bytes);
+    queue = open(bytes, count);
+    for (unsigned i = 0; i < count; ++i) ASSERT_TRUE(read_now(*queue, file, i * bytes, other));
+    ASSERT_EQ(memory, guard);
+  }
+}
+
 TEST_P(QueueSuite, AReadBeyondTheEndNamesPathOffsetAndWhatIsThere) {
   auto queue = open(64 * KiB, 4);
   const File file = scratch(128 * KiB);

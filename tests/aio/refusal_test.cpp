@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 #include "aio/engines.hpp"
+#include "aio/uring_backend.hpp"
 #include "scratch_directory.hpp"
 #include "transfers.hpp"
 
@@ -40,6 +41,29 @@ class Refusal : public testing::Test {
   static void on_own_thread(const std::function<void()>& body) { std::thread(body).join(); }
   ScratchDirectory directory_;
 };
+
+TEST(UringRefusal, NamesTheSettingTheFilterTheKernelOrTheLimit) {
+  const struct {
+    int error;
+    std::int64_t setting, seccomp;
+    const char* says;
+  } rows[] = {
+      {EPERM, 2, 0, "io_uring_disabled is 2: nobody"},
+      {EPERM, 2, 2, "io_uring_disabled is 2: nobody"},
+      {EPERM, 1, 0, "kernel.io_uring_group"},
+      {EPERM, 0, 2, "seccomp"},
+      {ENOSYS, 0, 2, "seccomp"},
+      {ENOSYS, 0, 0, "the kernel has no io_uring"},
+      {ENOMEM, 0, 0, "ulimit -l"},
+      {EMFILE, 0, 0, "errno 24"},
+  };
+  for (const auto& row : rows) {
+    const Error error = uring_refusal(row.error, row.setting, row.seccomp);
+    EXPECT_EQ(error.code(), Errc::unsupported);
+    EXPECT_EQ(error.errno_value(), row.error);
+    EXPECT_NE(error.message().find(row.says), std::string::npos) << error.message();
+  }
+}
 
 TEST_F(Refusal, AForbiddenIoUringIsNamedWithTheFilterAsTheReason) {
   on_own_thread([&] {

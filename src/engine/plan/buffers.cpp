@@ -2,6 +2,7 @@
 #include "engine/plan/buffers.hpp"
 
 #include "base/units.hpp"
+#include "engine/plan/carry_layout.hpp"
 
 namespace fathom::engine {
 namespace {
@@ -76,7 +77,8 @@ class BufferLayout {
   void cpu_block_inputs() {
     for (std::uint32_t u = 1; u < units(); ++u)
       for (std::uint64_t i = 0; i < input_.accumulation; ++i)
-        plan_.units[u].inputs.push_back(add(BufferKind::block_input, u, memory_.input_bytes()));
+        plan_.units[u].inputs.push_back(
+            add(BufferKind::block_input, u, carry_bytes(input_, u - 1)));
   }
 
   void cuda_block_inputs() {

@@ -54,13 +54,10 @@ BufferId CudaProgram::take(Ring& ring) {
   }
 }
 
-double CudaProgram::tokens() const {
-  const PlanInput& input = plan_.input;
-  return static_cast<double>(input.micro_batch * input.accumulation * input.length);
-}
-
 double CudaProgram::matmul(std::uint32_t unit) const {
-  return static_cast<double>(plan_.input.model.units[unit].matmul_elements) * tokens();
+  const PlanInput& input = plan_.input;
+  return static_cast<double>(input.micro_batch * input.accumulation) *
+         models::unit_products(input.model.units[unit], {input.length, input.target_length});
 }
 
 // --- weights -------------------------------------------------------------------------------------
@@ -506,7 +503,8 @@ StepProgram CudaProgram::flush() {
   return finish();
 }
 
-StepProgram CudaProgram::inference() {
+StepProgram CudaProgram::inference(bool decoder_only) {
+  FATHOM_ASSERT(!decoder_only, "encoder-decoder models are not planned for cuda");
   reset();
   for (std::uint32_t u = 0; u < head(); ++u) forward(u, false);
   const bool tied = plan_.input.model.tied_head;

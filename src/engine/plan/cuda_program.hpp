@@ -34,7 +34,7 @@ class CudaProgram {
   // Applies the gradients that the lazy units carry.
   StepProgram flush();
   // One sweep of the forward pass.
-  StepProgram inference();
+  StepProgram inference(bool decoder_only);
 
  private:
   struct Ring {
@@ -107,7 +107,6 @@ class CudaProgram {
     return static_cast<Place>(plan_.buffers.size() + 2 * std::size_t{chunk});
   }
   Place file_of_states(swap::ChunkId chunk) const { return file_of_weights(chunk) + 1; }
-  double tokens() const;
   double matmul(std::uint32_t unit) const;
   std::uint64_t input_bytes() const { return plan_.input_stride * plan_.input.accumulation; }
 

@@ -65,11 +65,12 @@ Traffic traffic_of(const Plan& plan) {
   Traffic sum;
   const PlanInput& input = plan.input;
   const bool train = input.mode == Mode::train;
-  const auto tokens = static_cast<double>(input.micro_batch * input.accumulation * input.length);
+  const auto batches = static_cast<double>(input.micro_batch * input.accumulation);
   for (std::uint32_t u = 0; u < plan.units.size(); ++u) {
     add_unit(plan, u, sum);
     const double passes = !train ? 2 : u + 1 == plan.units.size() ? 6 : 8;
-    sum.flops += passes * static_cast<double>(input.model.units[u].matmul_elements) * tokens;
+    sum.flops += passes * batches *
+                 models::unit_products(input.model.units[u], {input.length, input.target_length});
   }
   if (!input.on_cuda() || !train) return sum;
   const auto inputs = static_cast<double>(input.accumulation * input.micro_batch * input.length *

@@ -4,18 +4,18 @@
 #include <algorithm>
 
 #include "base/units.hpp"
+#include "engine/plan/carry_layout.hpp"
 
 namespace fathom::engine {
 
 using swap::ChunkId;
 
 Memory::Memory(Plan& plan) : plan_(plan), input_(plan.input) {
-  input_bytes_ =
-      round_up(input_.micro_batch * input_.length * input_.model.hidden * input_.compute_bytes(),
-               io_alignment);
+  for (std::uint32_t u = 1; u < units(); ++u)
+    input_bytes_ = std::max(input_bytes_, carry_bytes(input_, u - 1));
   for (std::uint32_t u = 0; u < units(); ++u) activation_ = std::max(activation_, activation(u));
-  // Inference carries one activation a micro-batch from unit to unit, in LibTorch's memory.
-  if (!train()) activation_ += input_.accumulation * input_bytes();
+  // Inference carries activations from unit to unit in LibTorch's memory.
+  if (!train()) activation_ += input_.accumulation * live_carry_bytes(input_);
 
   const auto states = static_cast<swap::SectionMask>(swap::states_mask & input_.sections.present());
   for (std::uint32_t u = 0; u < units(); ++u) {
@@ -32,7 +32,11 @@ Memory::Memory(Plan& plan) : plan_(plan), input_(plan.input) {
     device_base_ = input_.device_fixed_bytes + activation_ + (train() ? cuda_accumulators() : 0);
   } else {
     host_base_ += activation_;
-    if (train()) host_base_ += (units() - 1) * all_input_bytes() + cpu_gradients();
+    if (train()) {
+      for (std::uint32_t u = 1; u < units(); ++u)
+        host_base_ += input_.accumulation * carry_bytes(input_, u - 1);
+      host_base_ += cpu_gradients();
+    }
     if (input_.widen) {
       host_base_ += round_up(largest_elements(false) * 4, io_alignment);
       if (input_.model.tied_head)
@@ -46,7 +50,8 @@ Memory::Memory(Plan& plan) : plan_(plan), input_(plan.input) {
 }
 
 std::uint64_t Memory::activation(std::uint32_t unit) const {
-  const auto bytes = models::activation_bytes(input_.model, unit, input_.micro_batch, input_.length,
+  const auto bytes = models::activation_bytes(input_.model, unit, input_.micro_batch,
+                                              {input_.length, input_.target_length},
                                               input_.compute_bytes(), input_.threads);
   return train() ? std::max(bytes.forward, bytes.backward) : bytes.forward;
 }

@@ -71,7 +71,7 @@ class Memory {
   std::uint64_t weight_bytes(std::uint32_t unit) const { return weight_bytes_[unit]; }
   std::uint64_t pinned_states_bytes(swap::ChunkId chunk) const;
   std::uint64_t gradient_bytes(std::uint32_t unit) const;  // at rest
-  std::uint64_t input_bytes() const;                       // of one micro-batch
+  std::uint64_t input_bytes() const;                       // of one micro-batch, at most
   std::uint64_t all_input_bytes() const;                   // of all of a step
   std::uint64_t largest_elements(bool eager_only) const;
   std::uint64_t shared_accumulator_elements() const;

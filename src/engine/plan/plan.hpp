@@ -66,8 +66,9 @@ struct PlanInput {
   bool widen = false;                // compute is fp32, W is bf16: landed weights are widened
   std::uint64_t gradient_bytes = 2;  // per element of a gradient at rest in host memory
   std::uint64_t micro_batch = 1, accumulation = 1, length = 128;
-  std::uint64_t logit_rows = 0;  // inference: rows of logits wanted at once (0: all)
-  bool lazy = true;              // clipping: no update before the global norm is known
+  std::uint64_t target_length = 0;  // of the decoder in encoder-decoder models
+  std::uint64_t logit_rows = 0;     // inference: rows of logits wanted at once (0: all)
+  bool lazy = true;                 // clipping: no update before the global norm is known
   Tier weights_lowest = Tier::nvme, states_lowest = Tier::nvme;
   DeviceKind device = DeviceKind::cpu;
   std::optional<std::uint64_t> device_memory;  // cuda: the budget of device memory
@@ -121,7 +122,8 @@ struct UnitPlan {
   BufferId pinned_weights = no_buffer;  // W of the whole unit, when it does not live on nvme
   BufferId accumulator = no_buffer;     // fp32 gradient sums while its backward runs
   BufferId gradient = no_buffer;        // the gradient at rest in host memory
-  std::vector<BufferId> inputs;         // block input of each micro-batch; empty for unit 0
+  // What the unit before hands on, of each micro-batch (carry_layout.hpp); empty for unit 0.
+  std::vector<BufferId> inputs;
   // cuda: the gradient of a lazy unit with a chunk that is updated on the device.
   BufferId device_gradient = no_buffer;
   // cuda: where its block inputs rest, and (device, host) the buffer: those of all micro-batches,
@@ -187,6 +189,8 @@ struct Plan {
   // train: first pass (no update pending), every further pass, and what applies pending updates at
   // the end. inference: steady only.
   StepProgram first, steady, flush;
+  // Inference of encoder-decoder models: a sweep that leaves the encoder out.
+  StepProgram decode;
   Prediction prediction;
 
   std::uint64_t bytes_on_nvme() const;

@@ -120,7 +120,8 @@ void Planner::predict() {
   plan.smallest_device_memory = plan.input.on_cuda() ? placed_.smallest_device : 0;
   const bool train = plan.input.mode == Mode::train;
   with_builder(plan, rings_, [&](auto builder) {
-    plan.steady = train ? builder.training(true) : builder.inference();
+    plan.steady = train ? builder.training(true) : builder.inference(false);
+    if (!train && plan.input.model.encoder_decoder) plan.decode = builder.inference(true);
   });
 
   Prediction& prediction = plan.prediction;
