@@ -72,6 +72,15 @@ json shared_memory() {
        bytes < enough_shm ? "below 512 MB: give the container more (docker --shm-size=1g)" : ""}};
 }
 
+// Version 1 has a huge number or -1 for what version 2 calls max.
+std::string group_limit(const std::string& value) {
+  constexpr std::size_t digits_of_no_limit = 19;
+  if (value == "unknown") return "not set here";
+  if (value == "-1" || value.starts_with("max") || value.size() >= digits_of_no_limit)
+    return "no limit";
+  return value;
+}
+
 json control_group() {
   const bool unified = read_text_file("/sys/fs/cgroup/cgroup.controllers").has_value();
   json group = {{"version", unified ? 2 : 1}, {"path", first_line("/proc/self/cgroup")}};
@@ -79,8 +88,7 @@ json control_group() {
       {"memory_max",
        unified ? "/sys/fs/cgroup/memory.max" : "/sys/fs/cgroup/memory/memory.limit_in_bytes"},
       {"cpu_max", unified ? "/sys/fs/cgroup/cpu.max" : "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"}};
-  for (const auto& [key, path] : names)
-    group[key] = first_line(path) == "unknown" ? "not set here" : first_line(path);
+  for (const auto& [key, path] : names) group[key] = group_limit(first_line(path));
   return group;
 }
 

@@ -2,6 +2,7 @@
 #include "engine/generate.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
@@ -13,6 +14,7 @@
 #include "engine/inference_setup.hpp"
 #include "engine/plan/render.hpp"
 #include "engine/sampler.hpp"
+#include "engine/stop_strings.hpp"
 #include "engine/tensors.hpp"
 
 namespace fathom::engine {
@@ -26,11 +28,14 @@ class Batch {
  public:
   Batch(const GenerateOptions& options, std::uint64_t most_new, InferenceSetup& setup,
         const models::Tokenizer& tokenizer, std::span<const std::vector<std::int64_t>> prompts,
-        std::size_t first_index, const TextSink& sink)
+        std::span<const std::uint64_t> keys, std::size_t first_index, const TextSink& sink)
       : options_(options),
         most_new_(most_new),
         setup_(setup),
         prompts_(prompts),
+        keys_(keys),
+        seen_(prompts.begin(), prompts.end()),
+        stops_(prompts.size(), StopStrings(options.stop)),
         first_(first_index),
         sink_(sink) {
     for (const auto& prompt : prompts) longest_ = std::max(longest_, prompt.size());
@@ -42,6 +47,9 @@ class Batch {
       streams_.emplace_back(tokenizer, context);
     }
     ended_.assign(prompts.size(), false);
+    // The penalty concerns what the decoder sees: with a stack of its own not the prompt.
+    if (two_stacks())
+      for (auto& seen : seen_) seen.clear();
   }
 
   Result<std::vector<Generation>> run() {
@@ -77,9 +85,8 @@ class Batch {
     }
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       Generation& row = rows_[r];
-      const std::string rest = streams_[r].finish();
-      if (sink_) sink_(first_ + r, rest);
-      row.text += rest;
+      show(r, stops_[r].push(streams_[r].finish()));
+      show(r, stops_[r].finish());
       row.seconds = now_seconds() - begin;
       row.sweeps = setup_.executor().sweeps() - sweeps;
       row.bytes.nvme_read = setup_.executor().bytes().nvme_read - bytes.nvme_read;
@@ -166,8 +173,7 @@ class Batch {
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       const std::span<const float> row(
           static_cast<const float*>(logits.data_ptr()) + r * vocabulary, vocabulary);
-      chosen.push_back(sample(row, {options_.temperature, options_.top_k, options_.top_p},
-                              options_.seed, first_ + r, position));
+      chosen.push_back(sample(row, options_.sampling, seen_[r], options_.seed, keys_[r], position));
     }
     return chosen;
   }
@@ -181,10 +187,15 @@ class Batch {
         continue;
       }
       rows_[r].ids.push_back(chosen[r]);
-      const std::string text = streams_[r].push(static_cast<models::TokenId>(chosen[r]));
-      if (sink_ && !text.empty()) sink_(first_ + r, text);
-      rows_[r].text += text;
+      seen_[r].push_back(chosen[r]);
+      show(r, stops_[r].push(streams_[r].push(static_cast<models::TokenId>(chosen[r]))));
+      ended_[r] = stops_[r].found();
     }
+  }
+
+  void show(std::size_t row, const std::string& text) {
+    if (sink_ && !text.empty()) sink_(first_ + row, text);
+    rows_[row].text += text;
   }
 
   bool all_ended() const { return std::find(ended_.begin(), ended_.end(), false) == ended_.end(); }
@@ -193,6 +204,9 @@ class Batch {
   const std::uint64_t most_new_;
   InferenceSetup& setup_;
   std::span<const std::vector<std::int64_t>> prompts_;
+  std::span<const std::uint64_t> keys_;
+  std::vector<std::vector<std::int64_t>> seen_;  // prompt and answer, for the repetition penalty
+  std::vector<StopStrings> stops_;
   std::size_t first_;
   const TextSink& sink_;
   std::size_t longest_ = 0;
@@ -245,27 +259,34 @@ nlohmann::json generation_json(const Generation& g) {
           {"seconds", g.seconds}, {"sweeps", g.sweeps}, {"bytes", bytes_json(g.bytes)}};
 }
 
-Result<std::vector<Generation>> generate(const GenerateOptions& options, const TextSink& sink) {
+Result<std::vector<Generation>> generate(const GenerateOptions& options, const TextSink& sink,
+                                         const ResultSink& done) {
   FATHOM_ASSIGN(const std::unique_ptr<InferenceSetup> setup, InferenceSetup::read(options));
   FATHOM_ASSIGN(const models::Tokenizer tokenizer, models::Tokenizer::load(options.model));
   FATHOM_ASSIGN(const auto prompts, tokenise(options, tokenizer, setup->spec()));
+  std::vector<Generation> results;
+  if (options.skip >= prompts.size()) return results;
   std::size_t longest = 0;
   for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
+  std::map<std::vector<std::int64_t>, std::uint64_t> occurrences;
+  std::vector<std::uint64_t> keys;
+  for (const auto& prompt : prompts) keys.push_back(prompt_key(prompt, occurrences[prompt]++));
   const std::uint64_t most_new = options.max_new_tokens.value_or(
       std::min(default_new_tokens, setup->spec().max_positions - longest));
   // A decoder of its own begins with the start token, and its cache with that.
   const bool two = setup->spec().encoder_decoder;
-  FATHOM_CHECK(setup->open({.rows = std::min(prompts.size(), rows_at_once),
+  FATHOM_CHECK(setup->open({.rows = std::min(prompts.size() - options.skip, rows_at_once),
                             .batches = 1,
                             .length = longest,
                             .capacity = most_new + (two ? 1 : longest),
                             .target = two ? most_new + 1 : 0}));
-  std::vector<Generation> results;
-  for (std::size_t at = 0; at < prompts.size(); at += rows_at_once) {
-    const std::span<const std::vector<std::int64_t>> group(
-        prompts.data() + at, std::min(rows_at_once, prompts.size() - at));
+  for (std::size_t at = options.skip; at < prompts.size(); at += rows_at_once) {
+    const std::size_t count = std::min(rows_at_once, prompts.size() - at);
     FATHOM_ASSIGN(std::vector<Generation> made,
-                  Batch(options, most_new, *setup, tokenizer, group, at, sink).run());
+                  Batch(options, most_new, *setup, tokenizer, std::span(prompts).subspan(at, count),
+                        std::span(keys).subspan(at, count), at, sink)
+                      .run());
+    for (std::size_t r = 0; done && r < made.size(); ++r) FATHOM_CHECK(done(at + r, made[r]));
     std::move(made.begin(), made.end(), std::back_inserter(results));
   }
   FATHOM_CHECK(setup->finish());
