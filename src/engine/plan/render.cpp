@@ -182,8 +182,8 @@ std::string plan_text(const Plan& plan, const std::vector<std::string>& shortfal
                  "plan      {} of {} parameters, {} on {}; a {} of {:.0f} tokens: {} predicted, "
                  "{} at best ({} binds)\n",
                  input.model.family, format_count(parameters), to_string(input.compute),
-                 to_string(input.device), train ? "step" : "sweep", tokens_per_pass(input), format_seconds(p.seconds),
-                 format_seconds(p.lower_bound_seconds), p.bound_by);
+                 to_string(input.device), train ? "step" : "sweep", tokens_per_pass(input),
+                 format_seconds(p.seconds), format_seconds(p.lower_bound_seconds), p.bound_by);
   fmt::format_to(out, "schedule  {}\n", schedule(plan));
   text += placement_lines(plan);
   fmt::format_to(out, "memory    {} of {}; the smallest that works is {}\n",
