@@ -76,6 +76,8 @@ struct Where {
   aio::Engine engine = aio::Engine::automatic;
   std::uint64_t flush_after = 0;  // also flush in the middle, after this step
   std::function<std::vector<std::unique_ptr<aio::Queue>>(const aio::QueueOptions&)> queues = {};
+  // Opens or creates the files of a durable store for the plan; without, the store is scratch.
+  std::function<Result<swap::DurableFiles>(const Plan&)> durable = {};
 };
 
 struct Outcome {
@@ -183,14 +185,28 @@ class TrainingRun {
     options.queue.engine = where.engine;
     for (const auto& unit : job.spec.units) options.unit_names.push_back(unit.name);
     std::vector<std::unique_ptr<aio::Queue>> queues;
-    if (where.queues && plan_->bytes_on_nvme() != 0) queues = where.queues(options.queue);
-    residence_ = Residence::create(*plan_, options, pool_, std::move(queues));
+    std::optional<swap::DurableFiles> files;
+    if (where.durable) {
+      auto opened = where.durable(*plan_);
+      if (!opened) {
+        error_ = opened.error();
+        return;
+      }
+      files.emplace(std::move(*opened));
+    }
+    if (where.queues && (files || plan_->bytes_on_nvme() != 0))
+      queues = where.queues(options.queue);
+    residence_ = Residence::create(*plan_, options, pool_, std::move(queues), std::move(files));
     if (!residence_) {
       error_ = residence_.error();
       return;
     }
-    if (auto filled =
-            fill_residence(**residence_, source ? source : random_source(job.seed), false, pool_);
+    swap::Store* const store = (*residence_)->store();
+    const bool resumes = store != nullptr && store->committed() != nullptr;
+    if (auto filled = resumes
+                          ? (*residence_)->read_pinned()
+                          : fill_residence(**residence_, source ? source : random_source(job.seed),
+                                           false, pool_);
         !filled) {
       error_ = filled.error();
       return;
