@@ -6,8 +6,10 @@
 // Arms run interleaved, round by round, so that a disturbance meets all of them: everything in host
 // memory; weights in host memory, states on disk (20 bytes per parameter); everything on disk (26);
 // and the same without clipping (eager updates). Printed: median seconds per step and its spread,
-// the ratio to the arm in memory of the same round, per cent of the plan's lower bound, bytes per
-// parameter, stalls. One JSON line follows.
+// the ratio to the arm in memory of the same round, what the plan predicted and measured /
+// predicted, per cent of the plan's lower bound, bytes per parameter. One JSON line follows. What
+// the machine can do is measured anew for each arm and round, right before it, so that a prediction
+// meets the machine that it was made for.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -44,12 +46,13 @@ struct Arm {
   const char* states;
   double clipping;
   bool smallest;  // the smallest host budget that works, so that nothing is cached beyond the tiers
-  std::vector<double> seconds, ratio, percent;
-  json last;
+  std::uint64_t micro_batch = 2;
+  std::vector<double> seconds = {}, ratio = {}, percent = {}, predicted = {}, error = {};
+  json last = {};
 };
 
 std::string config_of(const Arm& arm, const std::string& directory, std::uint64_t host_memory) {
-  json config = {{"train_micro_batch_size_per_gpu", 2},
+  json config = {{"train_micro_batch_size_per_gpu", arm.micro_batch},
                  {"gradient_clipping", arm.clipping},
                  {"bf16", {{"enabled", true}}},
                  {"optimizer", {{"type", "AdamW"}, {"params", {{"lr", 1e-4}}}}},
@@ -92,10 +95,12 @@ double median(std::vector<double> values) {
 }
 
 int run(const fs::path& directory, int rounds) {
-  std::vector<Arm> arms = {{"in memory", "none", "none", 1, false, {}, {}, {}, {}},
-                           {"states on disk", "cpu", "nvme", 1, true, {}, {}, {}, {}},
-                           {"all on disk", "nvme", "nvme", 1, true, {}, {}, {}, {}},
-                           {"all on disk, eager", "nvme", "nvme", 0, true, {}, {}, {}, {}}};
+  // The computation binds the first, the disk the last; the others mix.
+  std::vector<Arm> arms = {{"in memory", "none", "none", 1, false},
+                           {"states on disk", "cpu", "nvme", 1, true},
+                           {"all on disk", "nvme", "nvme", 1, true},
+                           {"all on disk, eager", "nvme", "nvme", 0, true},
+                           {"all on disk, batch 1", "nvme", "nvme", 1, true, 1}};
   std::string text;
   for (std::uint64_t i = 0; i < 300'000; ++i)
     text += static_cast<char>('a' + fathom::CounterRandom(1, "text").bits(i) % 26);
@@ -103,6 +108,7 @@ int run(const fs::path& directory, int rounds) {
   std::ofstream(directory / "model.json") << model_json;
   for (int round = 0; round < rounds; ++round)
     for (Arm& arm : arms) {
+      fs::remove_all(directory / "cache");
       std::uint64_t budget = 0;
       if (arm.smallest) {
         const auto setup = fathom::engine::prepare_training(
@@ -116,24 +122,33 @@ int run(const fs::path& directory, int rounds) {
       arm.last = summary->report;
       arm.seconds.push_back(median_step(directory / "out/metrics.jsonl"));
       arm.ratio.push_back(arm.seconds.back() / arms[0].seconds.back());
+      arm.predicted.push_back(arm.last["plan"]["seconds"]);
+      arm.error.push_back(arm.seconds.back() / arm.predicted.back());
       arm.percent.push_back(100 * arm.last["lower_bound_seconds"].get<double>() /
                             arm.seconds.back());
       fs::remove_all(directory / "out");
     }
   json result = json::array();
-  fmt::print("{:<20} {:>9} {:>15} {:>9} {:>9} {:>7} {:>7} {:>6}\n", "placement", "s/step",
-             "min-max", "ratio", "% bound", "B/p r", "B/p w", "bound");
+  fmt::print("{:<21} {:>8} {:>13} {:>6} {:>10} {:>10} {:>11} {:>8} {:>6} {:>6} {:>9}\n",
+             "placement", "s/step", "min-max", "ratio", "predicted", "meas/pred", "min-max",
+             "% bound", "B/p r", "B/p w", "binds");
   for (const Arm& arm : arms) {
     const double parameters = arm.last["plan"]["parameters"];
     const double read = arm.last["plan"]["bytes"]["nvme_read"].get<double>() / parameters;
     const double wrote = arm.last["plan"]["bytes"]["nvme_write"].get<double>() / parameters;
     const auto [low, high] = std::minmax_element(arm.seconds.begin(), arm.seconds.end());
-    fmt::print("{:<20} {:>9.3f} {:>7.3f}-{:<7.3f} {:>9.2f} {:>9.0f} {:>7.1f} {:>7.1f} {:>6}\n",
-               arm.name, median(arm.seconds), *low, *high, median(arm.ratio), median(arm.percent),
-               read, wrote, arm.last["plan"]["bound_by"].get<std::string>());
+    const auto [least, most] = std::minmax_element(arm.error.begin(), arm.error.end());
+    fmt::print(
+        "{:<21} {:>8.3f} {:>6.3f}-{:<6.3f} {:>6.2f} {:>10.3f} {:>10.2f} {:>5.2f}-{:<5.2f} {:>8.0f} "
+        "{:>6.1f} {:>6.1f} {:>9}\n",
+        arm.name, median(arm.seconds), *low, *high, median(arm.ratio), median(arm.predicted),
+        median(arm.error), *least, *most, median(arm.percent), read, wrote,
+        arm.last["plan"]["bound_by"].get<std::string>());
     result.push_back({{"placement", arm.name},
                       {"seconds", arm.seconds},
                       {"ratio", arm.ratio},
+                      {"predicted", arm.predicted},
+                      {"measured_over_predicted", arm.error},
                       {"percent_of_bound", arm.percent},
                       {"bytes_read_per_parameter", read},
                       {"bytes_written_per_parameter", wrote},
@@ -158,6 +173,7 @@ int main(int argc, char** argv) {
     std::perror(name.c_str());
     return 1;
   }
+  ::setenv("XDG_CACHE_HOME", (fs::path(name) / "cache").c_str(), 1);
   const int status = run(name, argc > 2 ? std::stoi(argv[2]) : 5);
   std::error_code ignored;
   fs::remove_all(name, ignored);

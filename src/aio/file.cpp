@@ -21,6 +21,7 @@
 
 #include "aio/file_system.hpp"
 #include "aio/log_once.hpp"
+#include "aio/space.hpp"
 #include "base/log.hpp"
 #include "base/units.hpp"
 
@@ -110,43 +111,6 @@ Result<UniqueFd> open_nameless(int directory_fd, const std::string& directory) {
   if (::unlinkat(directory_fd, name.c_str(), 0) != 0)
     return fail(open_error("remove the name of a scratch file", directory + "/" + name, errno));
   return fd;
-}
-
-// All of `bytes`, or none and an Error: a failed fallocate may have taken part of it.
-Result<void> allocate(int fd, const std::string& where, std::uint64_t bytes) {
-  if (bytes == 0) return {};
-  const char* tried = "reserve file space";
-  struct statvfs info{};
-  if (::fstatvfs(fd, &info) != 0)
-    return fail(Error(Errc::io, tried).on(where).because_errno(errno));
-  const std::uint64_t have = std::uint64_t{info.f_bavail} * info.f_frsize;
-  const auto shortage = [&] {
-    return Error(Errc::no_space, tried)
-        .on(where)
-        .because(
-            fmt::format("need {}, have {} on {}", format_bytes(bytes), format_bytes(have), where))
-        .remedy("free space there, or add another path");
-  };
-  if (bytes > have) return fail(shortage());
-  const auto size = static_cast<off_t>(bytes);
-  if (retry_interrupted([&] { return ::fallocate(fd, 0, 0, size); }) == 0) return {};
-  const int error = errno;
-  if (::ftruncate(fd, 0) != 0)
-    log::warning("{}: space of a failed reservation could not be given back", where);
-  if (error == ENOSPC || error == EDQUOT) return fail(shortage().because_errno(error));
-  if (error == EFBIG)
-    return fail(Error(Errc::no_space, tried)
-                    .on(where)
-                    .because(fmt::format("{} is more than one file may hold", format_bytes(bytes)))
-                    .because_errno(error)
-                    .remedy("raise the file size limit (ulimit -f), or use more paths"));
-  if (error == EOPNOTSUPP)
-    return fail(Error(Errc::unsupported, tried)
-                    .on(where)
-                    .because(file_system_of(fd).name + " cannot promise space")
-                    .because_errno(error)
-                    .remedy("choose a directory on ext4 or xfs"));
-  return fail(Error(Errc::io, tried).on(where).because_errno(error));
 }
 
 constexpr const char* in_memory = "keeps files in memory and has no direct I/O";
@@ -289,7 +253,7 @@ Result<File> File::create_scratch(const std::string& directory, std::uint64_t by
   File file;
   FATHOM_ASSIGN(file.fd_, open_nameless(parent.get(), directory));
   prepare_new_file(file.fd());
-  FATHOM_CHECK(allocate(file.fd(), directory, bytes));
+  FATHOM_CHECK(reserve_space(file.fd(), directory, bytes));
   FATHOM_CHECK(file.choose_access(directory, directory));
   file.size_ = bytes;
   file.path_ = directory + " (scratch)";
@@ -319,7 +283,7 @@ Result<File> File::create(const std::string& path, std::uint64_t bytes) {
   if (!file.fd_) return fail(open_error(tried, path, errno));
   auto finish = [&]() -> Result<void> {
     prepare_new_file(file.fd());
-    FATHOM_CHECK(allocate(file.fd(), path, bytes));
+    FATHOM_CHECK(reserve_space(file.fd(), path, bytes));
     return file.choose_access(path, directory_of(path));
   };
   if (auto finished = finish(); !finished) {
@@ -327,6 +291,18 @@ Result<File> File::create(const std::string& path, std::uint64_t bytes) {
     return fail(std::move(finished).error());
   }
   file.size_ = bytes;
+  file.path_ = path;
+  return file;
+}
+
+Result<File> File::over(UniqueFd fd, const std::string& path) {
+  File file;
+  file.fd_ = std::move(fd);
+  struct stat info{};
+  if (::fstat(file.fd(), &info) != 0)
+    return fail(Error(Errc::io, "use an open file").on(path).because_errno(errno));
+  FATHOM_CHECK(file.choose_access(path, directory_of(path)));
+  file.size_ = static_cast<std::uint64_t>(info.st_size);
   file.path_ = path;
   return file;
 }

@@ -37,6 +37,10 @@ class File {
   // replacing an existing file.
   static Result<File> create(const std::string& path, std::uint64_t bytes);
 
+  // A regular file that the caller opened, for reading or for both; its size is the file's.
+  // `path` is for messages.
+  static Result<File> over(UniqueFd fd, const std::string& path);
+
   // An existing file, read-only.
   static Result<File> open_read(const std::string& path);
 

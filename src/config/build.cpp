@@ -33,17 +33,38 @@ constexpr std::array precisions = {Words<Precision>{"fp32", Precision::fp32},
                                    Words<Precision>{"fp16", Precision::fp16}};
 
 OptimizerConfig build_optimizer(const Values& values) {
+  static constexpr std::array types = {Words<OptimizerType>{"Adam", OptimizerType::adam},
+                                       Words<OptimizerType>{"AdamW", OptimizerType::adamw},
+                                       Words<OptimizerType>{"Lion", OptimizerType::lion},
+                                       Words<OptimizerType>{"Adagrad", OptimizerType::adagrad},
+                                       Words<OptimizerType>{"SGD", OptimizerType::sgd},
+                                       Words<OptimizerType>{"Lamb", OptimizerType::lamb}};
   OptimizerConfig out;
-  out.type = values.text("optimizer.type") == "Adam" ? OptimizerType::adam : OptimizerType::adamw;
+  out.type = word(values, "optimizer.type", types);
   out.lr = values.number("optimizer.params.lr");
-  out.beta1 = values.at("optimizer.params.betas").value[0].get<double>();
-  out.beta2 = values.at("optimizer.params.betas").value[1].get<double>();
-  out.eps = values.number("optimizer.params.eps");
   out.weight_decay = values.number("optimizer.params.weight_decay");
+  if (out.type == OptimizerType::sgd) {
+    out.momentum = values.number("optimizer.params.momentum");
+    out.dampening = values.number("optimizer.params.dampening");
+    out.nesterov = values.boolean("optimizer.params.nesterov");
+    return out;
+  }
+  if (out.has_betas()) {
+    out.beta1 = values.at("optimizer.params.betas").value[0].get<double>();
+    out.beta2 = values.at("optimizer.params.betas").value[1].get<double>();
+  }
+  if (out.has_v()) out.eps = values.number("optimizer.params.eps");
+  if (out.type == OptimizerType::lion || out.type == OptimizerType::adagrad) return out;
+  out.bias_correction = values.boolean("optimizer.params.bias_correction");
+  if (out.type == OptimizerType::lamb) {
+    out.max_coeff = values.number("optimizer.params.max_coeff");
+    out.min_coeff = values.number("optimizer.params.min_coeff");
+    out.eps_inside_sqrt = values.boolean("optimizer.params.eps_inside_sqrt");
+    return out;
+  }
   // "Adam" decays like AdamW unless it is told otherwise.
   out.decoupled =
       out.type == OptimizerType::adamw || values.boolean("optimizer.params.adam_w_mode");
-  out.bias_correction = values.boolean("optimizer.params.bias_correction");
   return out;
 }
 
@@ -53,14 +74,44 @@ SchedulerType scheduler_type(const Values& values, const Sources& sources) {
         Words<SchedulerType>{"WarmupLR", SchedulerType::warmup},
         Words<SchedulerType>{"WarmupDecayLR", SchedulerType::warmup_decay},
         Words<SchedulerType>{"WarmupCosineLR", SchedulerType::warmup_cosine},
-        Words<SchedulerType>{"LRRangeTest", SchedulerType::range_test}};
+        Words<SchedulerType>{"LRRangeTest", SchedulerType::range_test},
+        Words<SchedulerType>{"OneCycle", SchedulerType::one_cycle}};
     return word(values, "scheduler.type", words);
   }
   const std::string flag = sources.flags.lr_scheduler_type.value_or("constant");
   if (flag == "constant_with_warmup") return SchedulerType::hf_constant_with_warmup;
   if (flag == "linear") return SchedulerType::hf_linear;
   if (flag == "cosine") return SchedulerType::hf_cosine;
+  if (flag == "cosine_with_restarts") return SchedulerType::hf_cosine_with_restarts;
+  if (flag == "polynomial") return SchedulerType::hf_polynomial;
   return SchedulerType::constant;
+}
+
+SchedulerConfig build_one_cycle(const Values& values) {
+  const auto number = [&](const char* name) {
+    return values.number(std::string("scheduler.params.") + name);
+  };
+  const auto integer = [&](const char* name) {
+    return values.integer(std::string("scheduler.params.") + name);
+  };
+  const auto second = [&](const char* name, std::uint64_t first) {
+    return values.optional_integer(std::string("scheduler.params.") + name).value_or(first);
+  };
+  SchedulerConfig out{.type = SchedulerType::one_cycle};
+  out.cycle_min_lr = number("cycle_min_lr");
+  out.cycle_max_lr = number("cycle_max_lr");
+  out.decay_lr_rate = number("decay_lr_rate");
+  out.cycle_first_steps = integer("cycle_first_step_size");
+  out.cycle_second_steps = second("cycle_second_step_size", out.cycle_first_steps);
+  out.cycle_first_stairs = integer("cycle_first_stair_count");
+  out.cycle_second_stairs = second("cycle_second_stair_count", out.cycle_first_stairs);
+  out.decay_step_size = integer("decay_step_size");
+  out.cycle_momentum = values.boolean("scheduler.params.cycle_momentum");
+  out.cycle_min_mom = number("cycle_min_mom");
+  out.cycle_max_mom = number("cycle_max_mom");
+  out.decay_mom_rate = number("decay_mom_rate");
+  out.last_batch_iteration = values.signed_integer("scheduler.params.last_batch_iteration");
+  return out;
 }
 
 SchedulerConfig build_scheduler(const Values& values, const Sources& sources) {
@@ -71,9 +122,12 @@ SchedulerConfig build_scheduler(const Values& values, const Sources& sources) {
   };
   switch (out.type) {
     case SchedulerType::constant: return out;
+    case SchedulerType::one_cycle: return build_one_cycle(values);
     case SchedulerType::hf_constant_with_warmup:
     case SchedulerType::hf_linear:
     case SchedulerType::hf_cosine:
+    case SchedulerType::hf_cosine_with_restarts:
+    case SchedulerType::hf_polynomial:
       // Hugging Face's own warm-up may be shorter than the two steps of the file's schedulers.
       out.warmup_num_steps = warmup_steps(sources.flags, total_steps(sources)).value_or(0);
       out.total_num_steps = total_steps(sources).value_or(0);

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/checks.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace fathom::config {
 namespace {
@@ -65,7 +68,7 @@ class Checker {
   }
 
   void optimizer() {
-    static constexpr std::string_view list = "use AdamW or Adam";
+    static constexpr std::string_view list = "use Adam, AdamW, Lion, Adagrad, SGD or Lamb";
     if (!usable("optimizer.type") || values_.is_null("optimizer.type")) return;
     const std::string type = values_.text("optimizer.type");
     if (type == "OneBitAdam" || type == "ZeroOneAdam" || type == "OneBitLamb")
@@ -80,12 +83,39 @@ class Checker {
     if (type == "AdamW" && is("optimizer.params.adam_w_mode", false))
       note("optimizer.params.adam_w_mode",
            "no effect: AdamW always decays apart from the gradient; name Adam for the L2 form");
+    if (type == "SGD") nesterov();
+    if (type == "Lamb") lamb();
+  }
+
+  void nesterov() {
+    if (!is("optimizer.params.nesterov", true) || !usable("optimizer.params.momentum") ||
+        !usable("optimizer.params.dampening"))
+      return;
+    if (values_.number("optimizer.params.momentum") == 0 ||
+        values_.number("optimizer.params.dampening") != 0)
+      problem("optimizer.params.nesterov",
+              "Nesterov's form needs a momentum above 0 and a dampening of 0");
+  }
+
+  // Its ratio of norms needs every tensor whole, which only unlimited host or device memory gives.
+  void lamb() {
+    for (const std::string_view object : {offload_optimizer, offload_param}) {
+      const std::string device = key_of(object, "device");
+      const bool off = is(device, "none") || (object == offload_param && is(device, "cpu"));
+      if (usable(device) && !off)
+        problem(device, fmt::format("Lamb does not go with offloading: it needs the norms of whole "
+                                    "tensors; set it to \"none\", or use AdamW"));
+    }
+    if (usable("optimizer.params.min_coeff") && usable("optimizer.params.max_coeff") &&
+        values_.number("optimizer.params.min_coeff") > values_.number("optimizer.params.max_coeff"))
+      problem("optimizer.params.min_coeff", "it is above max_coeff; exchange the two");
   }
 
   void scheduler() {
     if (!values_.at("scheduler").given || !usable("scheduler.type")) return flag_scheduler();
     if (values_.is_null("scheduler.type")) return;
     const std::string type = values_.text("scheduler.type");
+    if (type == "OneCycle") one_cycle();
     const bool needs_total = type == "WarmupDecayLR" || type == "WarmupCosineLR";
     if (!needs_total || !usable("scheduler.params.total_num_steps")) return;
     if (values_.is_null("scheduler.params.total_num_steps")) {
@@ -103,20 +133,37 @@ class Checker {
                        warmup));
   }
 
+  void one_cycle() {
+    for (const char* name : {"cycle_min_lr", "cycle_max_lr"}) {
+      const std::string path = key_of("scheduler.params", name);
+      if (usable(path) && values_.is_null(path))
+        report_.problem(values_.at("scheduler").at, path,
+                        "OneCycle needs it; write the rate at that end of the cycle");
+    }
+    if (!is("scheduler.params.cycle_momentum", true) || !usable("optimizer.type")) return;
+    const std::string type = values_.text_or_empty("optimizer.type");
+    if (type == "SGD" || type == "Adagrad")
+      note("scheduler.params.cycle_momentum",
+           fmt::format("no effect: {} has no betas whose first could cycle", type));
+  }
+
   // Without a scheduler block the flag decides alone.
   void flag_scheduler() {
+    static constexpr std::string_view names[] = {"constant", "constant_with_warmup", "linear",
+                                                 "cosine",   "cosine_with_restarts", "polynomial"};
     const auto& flag = sources_.flags.lr_scheduler_type;
     if (!flag || values_.at("scheduler").given) return;
-    if (*flag != "constant" && *flag != "constant_with_warmup" && *flag != "linear" &&
-        *flag != "cosine")
-      report_.problem({}, "--lr-scheduler-type",
-                      fmt::format("\"{}\" is not known; write one of constant, "
-                                  "constant_with_warmup, linear, cosine",
-                                  *flag));
-    else if ((*flag == "linear" || *flag == "cosine") &&
-             values_.is_null("scheduler.params.total_num_steps"))
+    if (std::ranges::find(names, *flag) == std::end(names))
+      report_.problem(
+          {}, "--lr-scheduler-type",
+          fmt::format("\"{}\" is not known; write one of {}", *flag, fmt::join(names, ", ")));
+    else if (!flag->starts_with("constant") && values_.is_null("scheduler.params.total_num_steps"))
       report_.problem({}, "--lr-scheduler-type",
                       fmt::format("{} needs the number of steps; give --max-steps", *flag));
+    else if (*flag == "polynomial" && usable("optimizer.params.lr") &&
+             values_.number("optimizer.params.lr") <= 1e-7)
+      report_.problem({}, "--lr-scheduler-type",
+                      "polynomial falls to a rate of 1e-7 and has to begin above it");
   }
 
   void zero() {
@@ -201,9 +248,24 @@ class Checker {
                              weights && states ? "weights and optimizer states stay"
                              : weights         ? "the weights stay"
                                                : "the optimizer states stay",
-                             weights && states ? "12 bytes per parameter"
-                             : weights         ? "2 bytes per parameter in bf16, 4 in fp32"
-                                               : "10 bytes per parameter in bf16, 8 in fp32"));
+                             bytes_text(weights, states)));
+  }
+
+  // What stays, in each precision: weights 2 or 4 bytes, the rest of the master (bf16 2, fp16 4),
+  // and the optimizer's states.
+  std::string bytes_text(bool weights, bool states) const {
+    if (!states) return "2 bytes per parameter in 16-bit types, 4 in fp32";
+    int kept = 8;
+    const std::string type =
+        usable("optimizer.type") ? values_.text_or_empty("optimizer.type") : "";
+    if (type == "Lion" || type == "Adagrad") kept = 4;
+    if (type == "SGD")
+      kept = usable("optimizer.params.momentum") && values_.number("optimizer.params.momentum") == 0
+                 ? 0
+                 : 4;
+    const int w = weights ? 2 : 0;
+    return fmt::format("{} bytes per parameter in bf16, {} in fp16, {} in fp32", w + 2 + kept,
+                       w + 4 + kept, 2 * w + kept);
   }
 
   void paths() {

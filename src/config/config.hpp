@@ -32,7 +32,7 @@ namespace fathom::config {
 
 enum class Precision : std::uint8_t { fp32, bf16, fp16 };
 enum class Tier : std::uint8_t { none, cpu, nvme };  // none: device memory
-enum class OptimizerType : std::uint8_t { adam, adamw };
+enum class OptimizerType : std::uint8_t { adam, adamw, lion, adagrad, sgd, lamb };
 enum class ReduceOp : std::uint8_t { mean, sum };
 enum class StoreMode : std::uint8_t { scratch, durable };
 enum class Verify : std::uint8_t { full, sampled, off };
@@ -54,11 +54,22 @@ struct BatchConfig {
   bool operator==(const BatchConfig&) const = default;
 };
 
+// Fields that a type does not use keep their defaults.
 struct OptimizerConfig {
-  OptimizerType type = OptimizerType::adamw;  // as named; what runs is told by `decoupled`
+  OptimizerType type = OptimizerType::adamw;  // as named; Adam's form is told by `decoupled`
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool decoupled = true;  // AdamW; false: Adam with L2
   bool bias_correction = true;
+  double momentum = 0, dampening = 0;  // SGD
+  bool nesterov = false;
+  double max_coeff = 10, min_coeff = 0.01;  // LAMB
+  bool eps_inside_sqrt = false;
+  // States an update keeps for each element, beside the master weight.
+  bool has_m() const { return type != OptimizerType::adagrad && !is_plain_sgd(); }
+  bool has_v() const { return type != OptimizerType::lion && type != OptimizerType::sgd; }
+  bool is_plain_sgd() const { return type == OptimizerType::sgd && momentum == 0; }
+  // Whether a schedule can cycle the first beta.
+  bool has_betas() const { return type != OptimizerType::sgd && type != OptimizerType::adagrad; }
   bool operator==(const OptimizerConfig&) const = default;
 };
 
@@ -68,9 +79,12 @@ enum class SchedulerType : std::uint8_t {
   warmup_decay,   // WarmupDecayLR
   warmup_cosine,  // WarmupCosineLR
   range_test,     // LRRangeTest
+  one_cycle,      // OneCycle
   hf_constant_with_warmup,
   hf_linear,
   hf_cosine,
+  hf_cosine_with_restarts,
+  hf_polynomial,
 };
 
 // Fields that a type does not use keep their defaults.
@@ -83,6 +97,11 @@ struct SchedulerConfig {
   double range_min_lr = 1e-3, range_step_rate = 1;
   std::uint64_t range_step_size = 2000;
   bool range_staircase = false;
+  double cycle_min_lr = 0, cycle_max_lr = 0, decay_lr_rate = 0;
+  std::uint64_t cycle_first_steps = 2000, cycle_second_steps = 2000, decay_step_size = 0;
+  std::uint64_t cycle_first_stairs = 0, cycle_second_stairs = 0;  // 0: a straight line
+  bool cycle_momentum = true;
+  double cycle_min_mom = 0.8, cycle_max_mom = 0.9, decay_mom_rate = 0;
   std::int64_t last_batch_iteration = -1;  // where a run that resumes nothing begins
   bool operator==(const SchedulerConfig&) const = default;
 };

@@ -33,6 +33,7 @@ class Converter {
       case Type::choice: return choice(false);
       case Type::any_case: return choice(true);
       case Type::pair: return pair();
+      case Type::per_group: return per_group();
       case Type::size: return size();
       case Type::paths: return paths();
       case Type::texts: return texts();
@@ -155,6 +156,18 @@ class Converter {
       both.push_back(*value);
     }
     return both;
+  }
+
+  std::optional<json> per_group() {
+    if (!node_.is(Kind::array)) return number(node_);
+    std::optional<json> shared;
+    for (const Node& child : node_.children) {
+      const auto value = number(child);
+      if (!value) return std::nullopt;
+      if (!shared) shared = value;
+      if (*shared != *value) return bad(child, "the same number for every group");
+    }
+    return shared ? shared : bad(node_, wanted("a number"));
   }
 
   std::optional<json> size() {

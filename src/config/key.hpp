@@ -29,14 +29,15 @@ enum class Type : std::uint8_t {
   elements,  // integer; a fraction is rounded down with a note
   number,
   text,
-  choice,    // one of `choices`, as written there
-  any_case,  // one of `choices`, case does not matter
-  pair,      // two numbers
-  size,      // "auto", bytes, or a text with a unit; "auto" is null in the bound values
-  paths,     // directories, each a text or {"path", "weight"}
-  texts,     // a text or a list of texts
-  object,    // its members have rows of their own
-  block,     // D: accepted whole while it is off; see Key::switches
+  choice,     // one of `choices`, as written there
+  any_case,   // one of `choices`, case does not matter
+  pair,       // two numbers
+  per_group,  // a number, or a list of equal ones: the groups share one schedule
+  size,       // "auto", bytes, or a text with a unit; "auto" is null in the bound values
+  paths,      // directories, each a text or {"path", "weight"}
+  texts,      // a text or a list of texts
+  object,     // its members have rows of their own
+  block,      // D: accepted whole while it is off; see Key::switches
   anything,
 };
 

@@ -11,8 +11,12 @@ namespace {
 using enum Type;
 
 constexpr std::string_view adam = "Adam|AdamW";
+constexpr std::string_view every = "Adam|AdamW|Lion|Adagrad|SGD|Lamb";
+constexpr std::string_view with_betas = "Adam|AdamW|Lion|Lamb";
+constexpr std::string_view with_correction = "Adam|AdamW|Lamb";
 constexpr std::string_view warm = "WarmupLR|WarmupDecayLR";
 constexpr std::string_view warms = "WarmupLR|WarmupDecayLR|WarmupCosineLR";
+constexpr std::string_view cycle = "OneCycle";
 constexpr std::string_view dtypes = "fp32|fp16|bf16";
 
 constexpr auto rows = std::to_array<Key>({
@@ -75,16 +79,24 @@ constexpr auto rows = std::to_array<Key>({
                 "MuAdamW|MuSGD"),
     idle("optimizer.legacy_fusion", boolean, "false", "there is one update kernel"),
     on("optimizer.params", object, "null"),
-    on("optimizer.params.lr", number, "1e-3").at_least(0).only_for(adam),
-    on("optimizer.params.betas", pair, "[0.9, 0.999]").at_least(0).below(1).only_for(adam),
-    on("optimizer.params.eps", number, "1e-8").above(0).only_for(adam),
-    on("optimizer.params.weight_decay", number, "0.0").at_least(0).only_for(adam),
-    on("optimizer.params.bias_correction", boolean, "true").only_for(adam),
+    on("optimizer.params.lr", number, "1e-3").at_least(0).only_for("Adam|AdamW|Lion|SGD|Lamb"),
+    on("optimizer.params.lr", number, "1e-2").at_least(0).only_for("Adagrad"),
+    on("optimizer.params.betas", pair, "[0.9, 0.999]").at_least(0).below(1).only_for(with_betas),
+    on("optimizer.params.eps", number, "1e-8").above(0).only_for(with_correction),
+    on("optimizer.params.eps", number, "1e-10").above(0).only_for("Adagrad"),
+    on("optimizer.params.weight_decay", number, "0.0").at_least(0).only_for(every),
+    on("optimizer.params.bias_correction", boolean, "true").only_for(with_correction),
     on("optimizer.params.adam_w_mode", boolean, "true").only_for(adam),
-    on("optimizer.params.fp32_optimizer_states", boolean, "true").only_for(adam),
+    on("optimizer.params.fp32_optimizer_states", boolean, "true").only_for("Adam|AdamW|Lion"),
+    on("optimizer.params.momentum", number, "0.0").at_least(0).only_for("SGD"),
+    on("optimizer.params.dampening", number, "0.0").at_least(0).only_for("SGD"),
+    on("optimizer.params.nesterov", boolean, "false").only_for("SGD"),
+    on("optimizer.params.eps_inside_sqrt", boolean, "false").only_for("Lamb"),
+    on("optimizer.params.max_coeff", number, "10.0").above(0).only_for("Lamb"),
+    on("optimizer.params.min_coeff", number, "0.01").at_least(0).only_for("Lamb"),
     never("optimizer.params.amsgrad", boolean, "false",
           "amsgrad needs a third state that is not kept; set it to false")
-        .only_for(adam),
+        .only_for("Adam|AdamW|Adagrad|Lamb"),
     idle("optimizer.params.torch_adam", boolean, "false", "there is one update kernel")
         .only_for(adam),
     idle("optimizer.params.set_grad_none", boolean, "true",
@@ -92,7 +104,10 @@ constexpr auto rows = std::to_array<Key>({
         .only_for(adam),
     never("optimizer.params.max_grad_norm", number, "null",
           "clipping is not the optimizer's; set gradient_clipping at the top level")
-        .only_for(adam),
+        .only_for("Adam|AdamW|Lion|Adagrad|SGD"),
+    never("optimizer.params.max_grad_norm", number, "0.0",
+          "clipping is not the optimizer's; set gradient_clipping at the top level")
+        .only_for("Lamb"),
 
     on("scheduler", object, "null"),
     on("scheduler.type", choice, "null")
@@ -100,7 +115,7 @@ constexpr auto rows = std::to_array<Key>({
     on("scheduler.params", object, "null"),
     on("scheduler.params.last_batch_iteration", integer, "-1")
         .at_least(-1)
-        .only_for("WarmupLR|WarmupDecayLR|WarmupCosineLR|LRRangeTest"),
+        .only_for("WarmupLR|WarmupDecayLR|WarmupCosineLR|LRRangeTest|OneCycle"),
     on("scheduler.params.warmup_min_lr", number, "0.0").at_least(0).only_for(warm),
     on("scheduler.params.warmup_max_lr", number, "null").at_least(0).only_for("WarmupLR"),
     on("scheduler.params.warmup_max_lr", number, "0.001").at_least(0).only_for("WarmupDecayLR"),
@@ -119,6 +134,18 @@ constexpr auto rows = std::to_array<Key>({
         .at_least(0)
         .only_for("LRRangeTest"),
     on("scheduler.params.lr_range_test_staircase", boolean, "false").only_for("LRRangeTest"),
+    on("scheduler.params.cycle_min_lr", per_group, "null").at_least(0).only_for(cycle),
+    on("scheduler.params.cycle_max_lr", per_group, "null").at_least(0).only_for(cycle),
+    on("scheduler.params.decay_lr_rate", number, "0.0").at_least(0).only_for(cycle),
+    on("scheduler.params.cycle_first_step_size", integer, "2000").at_least(1).only_for(cycle),
+    on("scheduler.params.cycle_second_step_size", integer, "null").at_least(0).only_for(cycle),
+    on("scheduler.params.cycle_first_stair_count", integer, "0").at_least(0).only_for(cycle),
+    on("scheduler.params.cycle_second_stair_count", integer, "null").at_least(0).only_for(cycle),
+    on("scheduler.params.decay_step_size", integer, "0").at_least(0).only_for(cycle),
+    on("scheduler.params.cycle_momentum", boolean, "true").only_for(cycle),
+    on("scheduler.params.cycle_min_mom", per_group, "0.8").at_least(0).below(1).only_for(cycle),
+    on("scheduler.params.cycle_max_mom", per_group, "0.9").at_least(0).below(1).only_for(cycle),
+    on("scheduler.params.decay_mom_rate", number, "0.0").at_least(0).only_for(cycle),
 });
 
 }  // namespace

@@ -74,7 +74,17 @@ const char* to_string(Tier tier) {
   return "?";
 }
 
-const char* to_string(OptimizerType type) { return type == OptimizerType::adam ? "Adam" : "AdamW"; }
+const char* to_string(OptimizerType type) {
+  switch (type) {
+    case OptimizerType::adam: return "Adam";
+    case OptimizerType::adamw: return "AdamW";
+    case OptimizerType::lion: return "Lion";
+    case OptimizerType::adagrad: return "Adagrad";
+    case OptimizerType::sgd: return "SGD";
+    case OptimizerType::lamb: return "Lamb";
+  }
+  return "?";
+}
 
 const char* to_string(IoEngine engine) {
   switch (engine) {

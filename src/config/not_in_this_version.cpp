@@ -21,20 +21,9 @@ struct Missing {
 };
 
 constexpr auto missing = std::to_array<Missing>({
-    {"fp16.enabled", "true", "", "fp16 training", "use bf16"},
-    {"data_types.grad_accum_dtype", "\"fp16\"", "", "accumulation in fp16", "use fp32 or bf16"},
     {"data_types.buffer_dtype", "", "null", "a dtype for buffers", "leave the key out"},
     {"data_types.keep_in_fp32_modules", "", "\"auto\"", "a list of modules", "use \"auto\""},
-    {"communication_data_type", "\"fp16\"", "", "reduction in fp16", "use fp32 or bf16"},
-    {"gradient_allreduce_op", "\"sum\"", "", "the sum of gradients", "use mean"},
-    {"prescale_gradients", "true", "", "dividing before the reduction", "leave the key out"},
-    {"gradient_predivide_factor", "", "1.0", "dividing before the reduction", "leave the key out"},
-    {"optimizer.type", "\"Lion\"", "", "Lion", "use AdamW or Adam"},
-    {"optimizer.type", "\"Adagrad\"", "", "Adagrad", "use AdamW or Adam"},
-    {"optimizer.type", "\"SGD\"", "", "SGD", "use AdamW or Adam"},
-    {"optimizer.type", "\"Lamb\"", "", "Lamb", "use AdamW or Adam"},
     {"optimizer.params.fp32_optimizer_states", "false", "", "16-bit optimizer states", "use true"},
-    {"scheduler.type", "\"OneCycle\"", "", "OneCycle", "use WarmupCosineLR"},
     {"zero_optimization.offload_optimizer.ratio", "", "1.0",
      "a split of the update between CPU and device", "use 1.0"},
     {"fathom.store", "\"durable\"", "", "the durable store", "use scratch and checkpoints"},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LearningRate: the rate of every optimizer update, by the published formulas. Pure.
+// LearningRate: rate and momentum of every optimizer update, by the published formulas. Pure.
 //
 // Purpose      The state of a schedule is one number, last_batch_iteration: -1 before the first
 // update,
@@ -16,10 +16,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "config/config.hpp"
 
 namespace fathom::config {
+
+struct Betas {
+  double first = 0, second = 0;
+};
 
 class LearningRate {
  public:
@@ -31,6 +36,10 @@ class LearningRate {
   // The rate of the update that follows iteration `last_batch_iteration` (at least -1).
   double at(std::int64_t last_batch_iteration) const;
 
+  // What a schedule that cycles momentum makes of the optimizer's betas; nothing: they stay as they
+  // are. The first never reaches 1, whatever a decay of the momentum asks for.
+  std::optional<Betas> betas_at(std::int64_t last_batch_iteration) const;
+
   // The rate of applied update `index`, counted from 0, of a run that started anew.
   double of_update(std::uint64_t index) const {
     return at(config_.last_batch_iteration + static_cast<std::int64_t>(index));
@@ -38,6 +47,8 @@ class LearningRate {
 
  private:
   double warmup_share(double iteration) const;  // 0 … 1
+  double hugging_face(double done) const;       // share of the base rate after `done` updates
+  double cycle_position(std::int64_t iteration) const;  // 0 at both ends of a cycle, 1 at its peak
 
   SchedulerConfig config_;
   double base_lr_;

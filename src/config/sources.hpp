@@ -24,8 +24,9 @@ struct CommandLine {
   std::optional<double> max_grad_norm;
   std::optional<std::uint64_t> warmup_steps;
   std::optional<double> warmup_ratio;
-  std::optional<std::uint64_t> max_steps;        // --max-steps or --steps: optimizer steps in all
-  std::optional<std::string> lr_scheduler_type;  // constant, constant_with_warmup, linear, cosine
+  std::optional<std::uint64_t> max_steps;  // --max-steps or --steps: optimizer steps in all
+  // constant, constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial
+  std::optional<std::string> lr_scheduler_type;
   std::optional<bool> bf16, fp16, tf32;
   std::optional<bool> save_on_each_node;
 };

@@ -17,7 +17,8 @@
 namespace fathom::engine {
 namespace {
 
-constexpr std::uint64_t largest_layer = 64'000'000;  // elements; above, a plain product stands in
+// Elements; above, and for layers of two stacks, a plain product stands in.
+constexpr std::uint64_t largest_layer = 64'000'000;
 constexpr int least_runs = 4, most_runs = 40;
 constexpr double enough_seconds = 1.5;
 
@@ -50,7 +51,7 @@ double measure_block_flops(const models::ModelSpec& spec, ComputeType compute, M
                            std::uint64_t micro_batch, std::uint64_t length) {
   const models::UnitSpec& layer = spec.units.at(1);
   const auto model = models::make_model(spec);
-  if (!model || spec.units.size() < 3 || layer.elements() > largest_layer)
+  if (!model || spec.units.size() < 3 || layer.elements() > largest_layer || spec.encoder_decoder)
     return matmul_flops(compute);
   const auto type = at::TensorOptions().dtype(scalar_type(compute));
   models::TensorList weights;
@@ -62,15 +63,16 @@ double measure_block_flops(const models::ModelSpec& spec, ComputeType compute, M
       at::full({rows, columns, static_cast<std::int64_t>(spec.hidden)}, 0.5, type);
   const at::Tensor ids =
       at::full({rows, columns}, 0, at::TensorOptions().dtype(c10::ScalarType::Long));
+  const models::BatchContext batch = plain_context(ids);
   bool works = true;
   const double best = best_seconds([&] {
-    works =
-        works && forward_block(*model->blocks[1], weights, {hidden}, ids) &&
-        (mode != Mode::train || block_gradients(*model->blocks[1], weights, {hidden}, ids, hidden));
+    works = works && forward_block(*model->blocks[1], weights, {hidden}, batch) &&
+            (mode != Mode::train ||
+             block_gradients(*model->blocks[1], weights, {hidden}, batch, {hidden}));
   });
   if (!works) return matmul_flops(compute);
   const double passes = mode == Mode::train ? 8 : 2;
-  return passes * static_cast<double>(layer.matmul_elements * micro_batch * length) / best;
+  return passes * models::unit_products(layer, {length}) * static_cast<double>(micro_batch) / best;
 }
 
 }  // namespace fathom::engine

@@ -86,8 +86,15 @@ Result<Checkpoint> Checkpoint::open(const std::string& path) {
                       .because("its format or version is not this program's")
                       .remedy("use the Fathom version that wrote it"));
     const json& progress = manifest.at("progress");
-    checkpoint.progress_ = {progress.at("step"), progress.at("updates"), progress.at("tokens"),
-                            progress.at("next_window"), progress.at("seed")};
+    checkpoint.progress_ = {progress.at("step"),   progress.at("updates"),
+                            progress.at("tokens"), progress.at("next_window"),
+                            progress.at("seed"),   {}};
+    if (const auto scale = progress.find("loss_scale"); scale != progress.end())
+      checkpoint.progress_.loss_scale =
+          config::LossScaleState{.scale = scale->at("scale"),
+                                 .iteration = scale->at("iteration"),
+                                 .last_overflow = scale->at("last_overflow"),
+                                 .remainder = scale->at("remainder")};
     checkpoint.config_ = manifest.at("config");
     for (const json& unit : manifest.at("units")) {
       Unit read{unit.at("name"), unit.at("elements"), {}};
@@ -172,10 +179,11 @@ Result<std::vector<std::byte>> Checkpoint::read(const Chunk& chunk, const Sectio
 SectionReader::SectionReader(const Checkpoint& checkpoint, std::string section)
     : checkpoint_(checkpoint), section_(std::move(section)) {}
 
-bool SectionReader::present() const {
-  for (const Checkpoint::Section& section : checkpoint_.chunks().front().sections)
-    if (section.name == section_) return true;
-  return false;
+std::uint64_t SectionReader::element_bytes() const {
+  const Checkpoint::Chunk& chunk = checkpoint_.chunks().front();
+  for (const Checkpoint::Section& section : chunk.sections)
+    if (section.name == section_) return section.bytes / chunk.elements;
+  return 0;
 }
 
 Result<void> SectionReader::read(std::uint32_t unit, std::uint64_t first, std::span<std::byte> out,
@@ -210,7 +218,8 @@ Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence)
     return fail(Error(Errc::bad_input, "resume from a checkpoint")
                     .on(checkpoint.path())
                     .because(why)
-                    .remedy("resume with the model and precision that the run was started with"));
+                    .remedy("resume with the model, precision and optimizer that the run was "
+                            "started with"));
   };
   if (checkpoint.units().size() != plan.units.size())
     return mismatch("it holds a model with another number of units");
@@ -220,8 +229,8 @@ Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence)
   std::vector<SectionReader> readers;
   for (const swap::Section section : swap::all_sections) {
     readers.emplace_back(checkpoint, swap::to_string(section));
-    if (readers.back().present() != (plan.layout.sections().of(section) != 0))
-      return mismatch("it was trained in another precision");
+    if (readers.back().element_bytes() != plan.layout.sections().of(section))
+      return mismatch("it was trained in another precision or with another optimizer");
   }
   for (swap::ChunkId c = 0; c < plan.chunks.size(); ++c) {
     const swap::Chunk& chunk = plan.layout.chunk(c);

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/unique_fd.hpp"
+#include "config/loss_scale.hpp"
 #include "engine/residence.hpp"
 
 namespace fathom::engine {
@@ -32,6 +34,7 @@ struct Progress {
   std::uint64_t tokens = 0;       // predictions trained on
   std::uint64_t next_window = 0;  // position in the data
   std::uint64_t seed = 0;
+  std::optional<config::LossScaleState> loss_scale = {};  // of fp16 training
 };
 
 // Writes DIR/step-N and points `latest` at it, then removes older steps. All updates must be
@@ -103,7 +106,7 @@ class SectionReader {
   // Fills `out` with elements [first, …) of the unit, `element_bytes` each.
   Result<void> read(std::uint32_t unit, std::uint64_t first, std::span<std::byte> out,
                     std::uint64_t element_bytes);
-  bool present() const;  // the format has this section
+  std::uint64_t element_bytes() const;  // of this section; 0: the format does not have it
 
  private:
   const Checkpoint& checkpoint_;

@@ -133,17 +133,22 @@ Result<void> write_step(const fs::path& directory, Residence& residence, const P
                 StateFile::create((directory / state_file_name).string(), state_bytes(plan)));
   FATHOM_ASSIGN(json chunks, write_chunks(file, residence));
   FATHOM_CHECK(file.sync());
+  json counters = {{"step", progress.step},
+                   {"updates", progress.updates},
+                   {"tokens", progress.tokens},
+                   {"next_window", progress.next_window},
+                   {"seed", progress.seed}};
+  if (progress.loss_scale)
+    counters["loss_scale"] = {{"scale", progress.loss_scale->scale},
+                              {"iteration", progress.loss_scale->iteration},
+                              {"last_overflow", progress.loss_scale->last_overflow},
+                              {"remainder", progress.loss_scale->remainder}};
   const json manifest = {{"format", checkpoint_magic},
                          {"version", checkpoint_version},
                          {"byte_order", "little"},
                          {"state_file", state_file_name},
                          {"state_bytes", state_bytes(plan)},
-                         {"progress",
-                          {{"step", progress.step},
-                           {"updates", progress.updates},
-                           {"tokens", progress.tokens},
-                           {"next_window", progress.next_window},
-                           {"seed", progress.seed}}},
+                         {"progress", std::move(counters)},
                          {"config", config},
                          {"units", describe_units(plan)},
                          {"chunks", std::move(chunks)}};

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/executor.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <variant>
 
 #include <fmt/format.h>
 
 #include "base/assert.hpp"
 #include "base/clock.hpp"
+#include "engine/optimizer_rule.hpp"
 #include "engine/tensors.hpp"
 #include "engine/transfers.hpp"
 #include "kernels/convert.hpp"
+#include "kernels/lamb.hpp"
 #include "kernels/norm.hpp"
 #include "models/loss.hpp"
 
@@ -21,18 +25,15 @@ using swap::ChunkId;
 // A StepProgram with what runs its transfers.
 struct TrainingExecutor::Program {
   const StepProgram* steps = nullptr;
+  std::unique_ptr<TransferLog> log;        // null without a trace; outlives the swapper
   std::unique_ptr<swap::Swapper> swapper;  // null when nothing is transferred
 };
 
 // What one step carries between its operations.
 struct TrainingExecutor::Pass {
   const std::vector<MicroBatch>* batches = nullptr;
-  double predictions = 0;
-  double loss_sum = 0;
-  double sum_squares = 0;
-  std::string non_finite;  // the first unit and tensor whose gradient is not finite
-  bool applied = false;    // an eager unit of this step was updated
-  kernels::AdamHyper hyper;
+  StepTotals totals;
+  kernels::Hyper hyper;
   std::int64_t t = 0;
 };
 
@@ -43,7 +44,9 @@ TrainingExecutor::TrainingExecutor(const Plan& plan, Residence& residence,
       residence_(residence),
       model_(model),
       pool_(pool),
-      rule_(rule),
+      rule_(std::move(rule)),
+      master_(master_format(plan.input.sections)),
+      gradient_(gradient_format(master_, plan.input.gradient_bytes)),
       trace_(trace),
       names_(unit_names(plan.input.model)) {
   for (std::size_t u = 0; u < plan.units.size(); ++u)
@@ -61,18 +64,24 @@ std::unique_ptr<TrainingExecutor::Program> TrainingExecutor::prepare(const StepP
   if (steps.has_transfers())
     program->swapper = std::make_unique<swap::Swapper>(*residence_.store(),
                                                        transfer_nodes(plan_, residence_, steps));
+  if (program->swapper && trace_ != nullptr) {
+    program->log = std::make_unique<TransferLog>();
+    program->log->attach(*program->swapper);
+  }
   return program;
 }
 
 Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches,
-                                          double learning_rate, bool more_follow) {
+                                          double learning_rate, bool more_follow,
+                                          const StepControls& controls) {
   FATHOM_ASSERT(batches.size() == plan_.input.accumulation, "one batch for each micro-batch");
   Pass pass;
   pass.batches = &batches;
-  pass.hyper = rule_.hyper;
+  pass.hyper = hyper_of_step(rule_, learning_rate, controls);
   pass.t = updates_ + 1;
-  pass.hyper.lr = learning_rate;
-  for (const MicroBatch& batch : batches) pass.predictions += count_predictions(batch.targets);
+  pass.totals.loss_scale = controls.loss_scale;
+  for (const MicroBatch& batch : batches)
+    pass.totals.predictions += count_predictions(batch.targets);
   const bool any_lazy = !plan_.flush.empty();
   Program& program = any_lazy && !pending_ ? *first_ : *steady_;
   // Only the steady program repeats itself; anything else is followed by another program.
@@ -83,20 +92,7 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
   FATHOM_CHECK(run(program, pass, repeats));
 
   StepResult result;
-  result.loss = pass.loss_sum / pass.predictions;
-  result.grad_norm = std::sqrt(pass.sum_squares);
-  result.skipped = !pass.non_finite.empty();
-  double scale = 1;
-  if (rule_.clipping > 0) {
-    const double factor = (result.grad_norm + 1e-6) / rule_.clipping;
-    if (factor > 1) scale = 1 / factor;
-  }
-  if (result.skipped && pass.applied)
-    return fail(Error(Errc::bad_input, "train a step")
-                    .on(pass.non_finite)
-                    .because("its gradient is not finite, and units behind it are already updated")
-                    .remedy("set gradient_clipping (then such a step is skipped whole) or lower "
-                            "the learning rate"));
+  FATHOM_ASSIGN(const double scale, conclude(pass.totals, rule_, result));
   if (any_lazy) pending_ = PendingUpdate{pass.hyper, pass.t, scale, result.skipped};
   if (!result.skipped) updates_ = pass.t;
   result.seconds = now_seconds() - begin;
@@ -112,6 +108,7 @@ Result<void> TrainingExecutor::flush() {
   // about to use nor be taken for fresh when training goes on.
   if (steady_->swapper) {
     FATHOM_CHECK(steady_->swapper->drain());
+    if (steady_->log) steady_->log->move_to(*trace_, *steady_->steps, names_);
     steady_ = prepare(plan_.steady);
   }
   if (!pending_) return {};
@@ -122,6 +119,7 @@ Result<void> TrainingExecutor::flush() {
 }
 
 Result<void> TrainingExecutor::run(Program& program, Pass& pass, bool more_follow) {
+  if (program.log) program.log->begin_pass(pass.t);
   if (program.swapper) program.swapper->begin_pass(more_follow);
   for (OpId id = 0; id < program.steps->ops.size(); ++id) {
     const Op& op = program.steps->ops[id];
@@ -134,7 +132,7 @@ Result<void> TrainingExecutor::run(Program& program, Pass& pass, bool more_follo
   }
   if (!program.swapper) return {};
   if (!more_follow) FATHOM_CHECK(program.swapper->drain());
-  if (trace_ != nullptr) add_transfers(*trace_, plan_, *program.steps, *program.swapper, pass.t);
+  if (program.log) program.log->move_to(*trace_, *program.steps, names_);
   return {};
 }
 
@@ -156,7 +154,9 @@ Result<void> TrainingExecutor::run_op(const Op& op, Pass& pass) {
 void TrainingExecutor::land(const Op& op) {
   const auto* weights = reinterpret_cast<const std::uint16_t*>(residence_.buffer(op.weights));
   auto* out = reinterpret_cast<float*>(residence_.buffer(op.widened));
-  kernels::bf16_to_fp32(&pool_, out, weights, plan_.units[op.unit].flat.elements);
+  const auto widen =
+      master_ == kernels::MasterFormat::half ? kernels::fp16_to_fp32 : kernels::bf16_to_fp32;
+  widen(&pool_, out, weights, plan_.units[op.unit].flat.elements);
 }
 
 models::TensorList TrainingExecutor::parameters(const Op& op) const {
@@ -169,24 +169,72 @@ models::TensorList TrainingExecutor::parameters(const Op& op) const {
   return list;
 }
 
-at::Tensor TrainingExecutor::block_input(std::uint32_t unit, std::size_t micro_batch) const {
-  return carry_view(plan_, residence_.buffer(plan_.units[unit].inputs[micro_batch]));
+models::BatchContext TrainingExecutor::context(const MicroBatch& batch) const {
+  models::BatchContext context = plain_context(batch.input_ids);
+  context.decoder_input_ids = batch.decoder_input_ids;
+  if (batch.attention_mask.defined())
+    context.mask = source_mask(batch.attention_mask, plan_.input.compute);
+  return context;
+}
+
+// What a unit hands on lies in the buffer of the next unit's inputs, wherever it is used.
+std::byte* TrainingExecutor::carry_buffer(std::uint32_t carry, std::size_t micro_batch) const {
+  const std::uint32_t producer = plan_.input.model.carries[carry].producer;
+  return residence_.buffer(plan_.units[producer + 1].inputs[micro_batch]);
+}
+
+models::TensorList TrainingExecutor::block_inputs(std::uint32_t unit,
+                                                  std::size_t micro_batch) const {
+  models::TensorList list;
+  for (const std::uint32_t carry : plan_.input.model.units[unit].inputs)
+    list.push_back(carry_view(plan_, carry, carry_buffer(carry, micro_batch)));
+  return list;
+}
+
+models::TensorList TrainingExecutor::output_gradients(std::uint32_t unit,
+                                                      std::size_t micro_batch) const {
+  models::TensorList list;
+  for (const std::uint32_t carry : plan_.input.model.units[unit].outputs) {
+    std::byte* buffer = carry_buffer(carry, micro_batch);
+    list.push_back(
+        plan_.input.model.carries[carry].shared
+            ? carry_gradient_view(plan_, carry, buffer).to(scalar_type(plan_.input.compute))
+            : carry_view(plan_, carry, buffer));
+  }
+  return list;
+}
+
+// The gradient of an input with one user replaces it in its buffer: the input is not needed again,
+// and the gradient is what its producer needs. Those of several users add up, the last user first.
+void TrainingExecutor::hand_back(std::uint32_t unit, std::size_t micro_batch,
+                                 const models::TensorList& gradients) {
+  const std::vector<std::uint32_t>& inputs = plan_.input.model.units[unit].inputs;
+  for (std::size_t k = 0; k < inputs.size(); ++k) {
+    const models::CarrySpec& carry = plan_.input.model.carries[inputs[k]];
+    std::byte* buffer = carry_buffer(inputs[k], micro_batch);
+    if (!carry.shared) {
+      copy_into(carry_view(plan_, inputs[k], buffer), gradients[k]);
+      continue;
+    }
+    auto* sum = static_cast<float*>(carry_gradient_view(plan_, inputs[k], buffer).data_ptr());
+    add_tensor(&pool_, sum, gradients[k], unit == carry.last_user);
+  }
 }
 
 Result<void> TrainingExecutor::forward(const Op& op, Pass& pass) {
   const models::TensorList weights = parameters(op);
+  const std::vector<std::uint32_t>& outputs = plan_.input.model.units[op.unit].outputs;
   for (std::size_t i = 0; i < pass.batches->size(); ++i) {
-    models::TensorList carry;
-    if (op.unit != 0) carry.push_back(block_input(op.unit, i));
-    FATHOM_ASSIGN(const models::TensorList out, forward_block(*model_.blocks[op.unit], weights,
-                                                              carry, (*pass.batches)[i].input_ids));
-    copy_into(block_input(op.unit + 1, i), out.front());
+    FATHOM_ASSIGN(const models::TensorList out,
+                  forward_block(*model_.blocks[op.unit], weights, block_inputs(op.unit, i),
+                                context((*pass.batches)[i])));
+    FATHOM_ASSERT(out.size() == outputs.size(), "a block returns what its unit hands on");
+    for (std::size_t k = 0; k < outputs.size(); ++k)
+      copy_into(carry_view(plan_, outputs[k], carry_buffer(outputs[k], i)), out[k]);
   }
   return {};
 }
 
-// Gradients of micro-batch i replace the block's input in its buffer: the input is not needed
-// again, and the gradient is what the block before needs.
 Result<void> TrainingExecutor::backward(const Op& op, Pass& pass) {
   const bool embedding = op.unit == 0;
   // The gradient of a table of rows does not depend on their values, so none are landed for it.
@@ -194,12 +242,11 @@ Result<void> TrainingExecutor::backward(const Op& op, Pass& pass) {
       embedding ? placeholder_parameters(plan_, op.unit) : parameters(op);
   const bool continues = embedding && plan_.input.model.tied_head;  // the head's part is in already
   for (std::size_t i = 0; i < pass.batches->size(); ++i) {
-    models::TensorList carry;
-    if (!embedding) carry.push_back(block_input(op.unit, i));
+    const models::TensorList carry = block_inputs(op.unit, i);
     FATHOM_ASSIGN(const models::TensorList gradients,
                   block_gradients(*model_.blocks[op.unit], weights, carry,
-                                  (*pass.batches)[i].input_ids, block_input(op.unit + 1, i)));
-    if (!embedding) copy_into(block_input(op.unit, i), gradients.front());
+                                  context((*pass.batches)[i]), output_gradients(op.unit, i)));
+    hand_back(op.unit, i, gradients);
     for (std::size_t p = 0; p < weights.size(); ++p)
       add_gradient(op.unit, p, gradients[carry.size() + p], i == 0 && !continues);
   }
@@ -212,19 +259,19 @@ Result<void> TrainingExecutor::head(const Op& op, Pass& pass) {
   models::TensorList sums = gradient_sums(op.unit);
   if (tied) sums.push_back(gradient_sums(0).front());
   for (std::size_t i = 0; i < pass.batches->size(); ++i) {
-    const at::Tensor input = block_input(op.unit, i);
+    const at::Tensor input = block_inputs(op.unit, i).front();
     const at::Tensor hidden = input.view({-1, input.size(-1)});
     FATHOM_ASSIGN(const models::HeadLoss loss,
                   models::head_loss_backward(
                       *model_.head, weights, hidden, (*pass.batches)[i].targets.view({-1}),
                       static_cast<std::int64_t>(models::loss_chunk_rows(
                           plan_.input.model, static_cast<std::uint64_t>(hidden.size(0)))),
-                      1 / pass.predictions, sums));
-    pass.loss_sum += loss.sum;
+                      pass.totals.loss_scale / pass.totals.predictions, sums));
+    pass.totals.loss_sum += loss.sum();
     copy_into(hidden, loss.gradient);
   }
   // A loss that is not finite is found before anything of this step was applied.
-  if (!std::isfinite(pass.loss_sum)) pass.non_finite = "the loss";
+  if (!std::isfinite(pass.totals.loss_sum)) pass.totals.non_finite = "the loss";
   return {};
 }
 
@@ -253,44 +300,82 @@ void TrainingExecutor::add_gradient(std::uint32_t unit, std::size_t parameter,
 Result<void> TrainingExecutor::reduce(const Op& op, Pass& pass) {
   const UnitPlan& up = plan_.units[op.unit];
   const auto* sum = reinterpret_cast<const float*>(residence_.buffer(up.accumulator));
-  const kernels::GradientStats stats = kernels::gradient_stats(&pool_, sum, up.flat.elements);
-  pass.sum_squares += stats.sum_squares;
-  if (stats.first_non_finite && pass.non_finite.empty())
-    pass.non_finite = parameter_at(plan_, op.unit, *stats.first_non_finite);
-  if (up.gradient != up.accumulator)
-    kernels::fp32_to_bf16(&pool_, reinterpret_cast<std::uint16_t*>(residence_.buffer(up.gradient)),
-                          sum, up.flat.elements);
+  const bool fp16 = gradient_ == kernels::GradientFormat::fp16;
+  const kernels::GradientStats stats =
+      kernels::gradient_stats(&pool_, sum, up.flat.elements,
+                              fp16 ? kernels::fp16_overflow_bits : kernels::fp32_overflow_bits);
+  pass.totals.sum_squares += stats.sum_squares;
+  if (stats.first_non_finite && pass.totals.non_finite.empty())
+    pass.totals.non_finite = parameter_at(plan_, op.unit, *stats.first_non_finite);
+  if (up.gradient != up.accumulator) {
+    const auto narrow = fp16 ? kernels::fp32_to_fp16 : kernels::fp32_to_bf16;
+    narrow(&pool_, reinterpret_cast<std::uint16_t*>(residence_.buffer(up.gradient)), sum,
+           up.flat.elements);
+  }
   if (observer_) observer_(op.unit, residence_.buffer(up.gradient), up.flat.elements);
   return {};
 }
 
+kernels::UpdateArrays TrainingExecutor::arrays(const Op& op, ChunkId chunk,
+                                               std::uint64_t begin) const {
+  const ChunkView view = residence_.view(chunk, op.weights, op.states);
+  kernels::UpdateArrays from = kernels::advanced({.master = master_,
+                                                  .gradient = gradient_,
+                                                  .weight = view.weights,
+                                                  .low = view.low,
+                                                  .m = view.m,
+                                                  .v = view.v,
+                                                  .grad = nullptr},
+                                                 begin - plan_.layout.chunk(chunk).first);
+  from.grad = residence_.buffer(plan_.units[op.unit].gradient) + begin * plan_.input.gradient_bytes;
+  return from;
+}
+
 void TrainingExecutor::update(const Op& op, const Pass& pass) {
   const UnitPlan& up = plan_.units[op.unit];
-  const PendingUpdate now =
-      up.lazy ? *pending_ : PendingUpdate{pass.hyper, pass.t, 1, !pass.non_finite.empty()};
+  const bool skip = rule_.skip_non_finite && !pass.totals.non_finite.empty();
+  const PendingUpdate now = up.lazy ? *pending_ : PendingUpdate{pass.hyper, pass.t, 1, skip};
   if (now.skip) return;
-  const_cast<Pass&>(pass).applied |= !up.lazy;
+  const_cast<Pass&>(pass).totals.applied |= !up.lazy;
+  if (const auto* lamb = std::get_if<kernels::LambHyper>(&now.hyper)) {
+    // Whole tensors are needed, and nothing of them is on nvme: one pass behind the last chunk.
+    if (op.chunk + 1 == plan_.layout.end_chunk(op.unit)) update_lamb(op, *lamb, now);
+    return;
+  }
   const swap::Chunk& chunk = plan_.layout.chunk(op.chunk);
-  const ChunkView view = residence_.view(op.chunk, op.weights, op.states);
-  const bool fp32 = plan_.input.gradient_bytes == 4;
-  const std::byte* gradient = residence_.buffer(up.gradient);
   for (const DecayRun& run : decay_[op.unit]) {
     const std::uint64_t begin = std::max(run.first, chunk.first);
     const std::uint64_t end = std::min(run.first + run.elements, chunk.first + chunk.elements);
     if (begin >= end) continue;
-    const kernels::AdamStep step = kernels::adam_step(now.hyper, now.t, now.grad_scale, run.decays);
-    const std::uint64_t at = begin - chunk.first, count = end - begin;
-    if (view.low == nullptr)
-      kernels::adamw_fp32(&pool_, step, reinterpret_cast<float*>(view.weights) + at, view.m + at,
-                          view.v + at, reinterpret_cast<const float*>(gradient) + begin, count);
-    else if (fp32)
-      kernels::adamw_split(&pool_, step, reinterpret_cast<std::uint16_t*>(view.weights) + at,
-                           view.low + at, view.m + at, view.v + at,
-                           reinterpret_cast<const float*>(gradient) + begin, count);
-    else
-      kernels::adamw_split(&pool_, step, reinterpret_cast<std::uint16_t*>(view.weights) + at,
-                           view.low + at, view.m + at, view.v + at,
-                           reinterpret_cast<const std::uint16_t*>(gradient) + begin, count);
+    kernels::update(&pool_, kernels::make_step(now.hyper, now.t, now.grad_scale, run.decays),
+                    arrays(op, op.chunk, begin), end - begin);
+  }
+}
+
+void TrainingExecutor::update_lamb(const Op& op, const kernels::LambHyper& hyper,
+                                   const PendingUpdate& now) {
+  const models::UnitSpec& unit = plan_.input.model.units[op.unit];
+  const auto for_pieces = [&](std::size_t parameter, const auto& body) {
+    const std::uint64_t first = plan_.units[op.unit].flat.offsets[parameter];
+    const std::uint64_t last = first + unit.parameters[parameter].elements();
+    for (ChunkId c = plan_.layout.first_chunk(op.unit); c < plan_.layout.end_chunk(op.unit); ++c) {
+      const swap::Chunk& chunk = plan_.layout.chunk(c);
+      const std::uint64_t begin = std::max(first, chunk.first);
+      const std::uint64_t end = std::min(last, chunk.first + chunk.elements);
+      if (begin < end) body(arrays(op, c, begin), begin, end - begin);
+    }
+  };
+  for (std::size_t p = 0; p < unit.parameters.size(); ++p) {
+    const auto step = std::get<kernels::LambStep>(
+        kernels::make_step(hyper, now.t, now.grad_scale, unit.parameters[p].decays()));
+    kernels::LambNorms norms;
+    for_pieces(p, [&](const kernels::UpdateArrays& piece, std::uint64_t begin, std::uint64_t n) {
+      kernels::lamb_moments(&pool_, step, piece, n, begin, norms);
+    });
+    const float rate = kernels::lamb_rate(step, norms);
+    for_pieces(p, [&](const kernels::UpdateArrays& piece, std::uint64_t, std::uint64_t n) {
+      kernels::lamb_apply(&pool_, step, rate, piece, n);
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TrainingExecutor: runs the StepPrograms of a plan on a model.
+// TrainingExecutor: runs the StepPrograms of a plan for the CPU on a model.
 //
 // Purpose      One optimizer step is one pass over the plan's operation list: every unit is landed
 //              once for forward and runs all micro-batches, blocks are recomputed in backward,
@@ -22,51 +22,27 @@
 #include <ATen/core/Tensor.h>
 
 #include "engine/residence.hpp"
+#include "engine/step_executor.hpp"
 #include "engine/trace.hpp"
-#include "kernels/adamw.hpp"
+#include "kernels/update.hpp"
 #include "models/block.hpp"
 #include "swap/swapper.hpp"
 
 namespace fathom::engine {
 
-struct MicroBatch {
-  at::Tensor input_ids;  // int64 [b, s]
-  at::Tensor targets;    // int64 [b, s]; -100 is ignored
-};
-
-struct StepResult {
-  double loss = 0;       // mean over the step's predictions
-  double grad_norm = 0;  // before clipping
-  bool skipped = false;  // the gradient was not finite; nothing was updated
-  double seconds = 0;
-  double stalled_seconds = 0;  // waiting for the disk
-  StepBytes bytes, planned;
-};
-
-struct UpdateRule {
-  kernels::AdamHyper hyper;  // lr is given with each step
-  double clipping = 0;       // global L2 norm; 0: off
-};
-
-class TrainingExecutor {
+class TrainingExecutor final : public StepExecutor {
  public:
   TrainingExecutor(const Plan& plan, Residence& residence, const models::Model& model,
                    ThreadPool& pool, UpdateRule rule, Trace* trace);
-  ~TrainingExecutor();
+  ~TrainingExecutor() override;
   TrainingExecutor(const TrainingExecutor&) = delete;
   TrainingExecutor& operator=(const TrainingExecutor&) = delete;
 
-  // Runs one optimizer step on plan.input.accumulation micro-batches. `more_follow`: another step
-  // will come, so its reads may start early.
   Result<StepResult> step(const std::vector<MicroBatch>& batches, double learning_rate,
-                          bool more_follow);
-
-  // Applies updates that wait for the next step's forward. Before checkpoints and at the end.
-  Result<void> flush();
-
-  // Updates applied or pending: the t of Adam's bias correction. Set when resuming.
-  std::int64_t updates() const { return updates_; }
-  void set_updates(std::int64_t updates) { updates_ = updates; }
+                          bool more_follow, const StepControls& controls = {}) override;
+  Result<void> flush() override;
+  std::int64_t updates() const override { return updates_; }
+  void set_updates(std::int64_t updates) override { updates_ = updates; }
 
   // Test hook: sees every unit's gradient at rest right after it was reduced.
   using GradientObserver =
@@ -75,12 +51,6 @@ class TrainingExecutor {
 
  private:
   struct Program;
-  struct PendingUpdate {
-    kernels::AdamHyper hyper;
-    std::int64_t t = 0;
-    double grad_scale = 1;
-    bool skip = false;
-  };
   struct Pass;
 
   std::unique_ptr<Program> prepare(const StepProgram& program);
@@ -92,17 +62,26 @@ class TrainingExecutor {
   Result<void> head(const Op& op, Pass& pass);
   Result<void> reduce(const Op& op, Pass& pass);
   void update(const Op& op, const Pass& pass);
+  void update_lamb(const Op& op, const kernels::LambHyper& hyper, const PendingUpdate& now);
+  // From element `begin` of the unit on, which lies in `chunk`.
+  kernels::UpdateArrays arrays(const Op& op, swap::ChunkId chunk, std::uint64_t begin) const;
   models::TensorList parameters(const Op& op) const;
   models::TensorList gradient_sums(std::uint32_t unit) const;
   void add_gradient(std::uint32_t unit, std::size_t parameter, const at::Tensor& gradient,
                     bool first) const;
-  at::Tensor block_input(std::uint32_t unit, std::size_t micro_batch) const;
+  models::BatchContext context(const MicroBatch& batch) const;
+  std::byte* carry_buffer(std::uint32_t carry, std::size_t micro_batch) const;
+  models::TensorList block_inputs(std::uint32_t unit, std::size_t micro_batch) const;
+  models::TensorList output_gradients(std::uint32_t unit, std::size_t micro_batch) const;
+  void hand_back(std::uint32_t unit, std::size_t micro_batch, const models::TensorList& gradients);
 
   const Plan& plan_;
   Residence& residence_;
   const models::Model& model_;
   ThreadPool& pool_;
   UpdateRule rule_;
+  kernels::MasterFormat master_;
+  kernels::GradientFormat gradient_;
   Trace* trace_;
   std::vector<std::vector<DecayRun>> decay_;
   std::vector<std::string> names_;

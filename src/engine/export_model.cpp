@@ -37,7 +37,10 @@ Result<Target> target_of(const std::string& name) {
 class MasterReader {
  public:
   explicit MasterReader(const Checkpoint& checkpoint)
-      : weights_(checkpoint, "W"), low_(checkpoint, "lo"), split_(low_.present()) {}
+      : weights_(checkpoint, "W"),
+        low_(checkpoint, "lo"),
+        split_(low_.element_bytes() == 2),
+        half_(low_.element_bytes() == 4) {}
 
   // The bytes of elements [first, first + count) of a unit.
   Result<std::span<const std::byte>> read(std::uint32_t unit, std::uint64_t first,
@@ -48,6 +51,9 @@ class MasterReader {
       if (dtype == models::Dtype::bf16) return std::as_bytes(std::span(w_.data(), count));
       FATHOM_CHECK(low_.read(unit, first, std::as_writable_bytes(std::span(lo_.data(), count)), 2));
       kernels::join_master(nullptr, x_.data(), w_.data(), lo_.data(), count);
+    } else if (half_) {
+      // W is the master rounded to fp16: the master says it all.
+      FATHOM_CHECK(low_.read(unit, first, std::as_writable_bytes(std::span(x_.data(), count)), 4));
     } else {
       FATHOM_CHECK(
           weights_.read(unit, first, std::as_writable_bytes(std::span(x_.data(), count)), 4));
@@ -62,7 +68,7 @@ class MasterReader {
 
  private:
   SectionReader weights_, low_;
-  bool split_;
+  bool split_, half_;
   std::vector<std::uint16_t> w_ = std::vector<std::uint16_t>(tile_elements);
   std::vector<std::uint16_t> lo_ = std::vector<std::uint16_t>(tile_elements);
   std::vector<float> x_ = std::vector<float>(tile_elements);

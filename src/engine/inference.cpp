@@ -2,6 +2,7 @@
 #include "engine/inference.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <ATen/ops/empty.h>
 
@@ -19,35 +20,64 @@ InferenceExecutor::InferenceExecutor(const Plan& plan, Residence& residence,
       model_(model),
       trace_(trace),
       names_(unit_names(plan.input.model)) {
-  if (plan.steady.has_transfers())
-    swapper_ = std::make_unique<swap::Swapper>(*residence.store(),
-                                               transfer_nodes(plan, residence, plan.steady));
+  whole_.steps = &plan.steady;
+  decoder_.steps = &plan.decode;
+  prepare(whole_);
+  prepare(decoder_);
 }
 
 InferenceExecutor::~InferenceExecutor() = default;
 
+void InferenceExecutor::prepare(Program& program) {
+  program.swapper.reset();
+  if (!program.steps->has_transfers()) return;
+  program.swapper = std::make_unique<swap::Swapper>(
+      *residence_.store(), transfer_nodes(plan_, residence_, *program.steps));
+  if (trace_ == nullptr) return;
+  program.log = std::make_unique<TransferLog>();
+  program.log->attach(*program.swapper);
+}
+
+// Both programs land in the same slots: reads that ran ahead for one must neither fill what the
+// other uses nor be taken for fresh later.
+Result<void> InferenceExecutor::switch_to(SweepPart part) {
+  Program* next = part == SweepPart::whole ? &whole_ : &decoder_;
+  Program* before = std::exchange(current_, next);
+  if (before == next || !before->swapper) return {};
+  FATHOM_CHECK(before->swapper->drain());
+  prepare(*before);
+  return {};
+}
+
 Result<void> InferenceExecutor::sweep(std::vector<SweepBatch>& batches, bool more_follow,
-                                      const HeadTask& task) {
-  if (swapper_) swapper_->begin_pass(more_follow);
+                                      const HeadTask& task, SweepPart part) {
+  FATHOM_CHECK(switch_to(part));
+  const StepProgram& steps = *current_->steps;
+  swap::Swapper* swapper = current_->swapper.get();
   ++sweeps_;
-  for (OpId id = 0; id < plan_.steady.ops.size(); ++id) {
-    const Op& op = plan_.steady.ops[id];
+  if (current_->log) current_->log->begin_pass(static_cast<std::int64_t>(sweeps_));
+  if (swapper != nullptr) swapper->begin_pass(more_follow);
+  for (SweepBatch& batch : batches) batch.carried.assign(plan_.input.model.carries.size(), {});
+  for (OpId id = 0; id < steps.ops.size(); ++id) {
+    const Op& op = steps.ops[id];
     if (op.is_transfer()) continue;
-    if (swapper_) FATHOM_CHECK(swapper_->wait(id));
+    if (swapper != nullptr) FATHOM_CHECK(swapper->wait(id));
     const double begin = now_seconds();
     FATHOM_CHECK(run_op(op, batches, task));
     if (trace_ != nullptr)
       trace_->add("cpu", label(op, names_), begin, now_seconds(), 0,
                   static_cast<std::int64_t>(sweeps_));
-    if (swapper_) swapper_->complete(id);
+    if (swapper != nullptr) swapper->complete(id);
   }
-  const StepBytes moved = transferred(plan_.steady, swapper_.get());
+  const StepBytes moved = transferred(steps, swapper);
   bytes_.nvme_read += moved.nvme_read;
-  if (swapper_ && !more_follow) FATHOM_CHECK(swapper_->drain());
-  if (swapper_ && trace_ != nullptr)
-    add_transfers(*trace_, plan_, plan_.steady, *swapper_, static_cast<std::int64_t>(sweeps_));
-  for (SweepBatch& batch : batches)
-    for (models::LayerCache& cache : batch.caches) cache.length += batch.context.input_ids.size(1);
+  if (swapper != nullptr && !more_follow) FATHOM_CHECK(swapper->drain());
+  if (current_->log) current_->log->move_to(*trace_, steps, names_);
+  for (SweepBatch& batch : batches) {
+    const at::Tensor& fresh = plan_.input.model.encoder_decoder ? batch.context.decoder_input_ids
+                                                                : batch.context.input_ids;
+    for (models::LayerCache& cache : batch.caches) cache.length += fresh.size(1);
+  }
   return {};
 }
 
@@ -56,21 +86,29 @@ Result<void> InferenceExecutor::run_op(const Op& op, std::vector<SweepBatch>& ba
   models::TensorList weights = parameter_views(plan_, op.unit, residence_.buffer(op.weights));
   if (op.tied_weights != no_buffer)
     weights.push_back(parameter_views(plan_, 0, residence_.buffer(op.tied_weights)).front());
+  const models::ModelSpec& spec = plan_.input.model;
+  const models::UnitSpec& unit = spec.units[op.unit];
   const bool is_head = op.unit + 1 == plan_.units.size();
   return models::guarded("run a sweep", [&]() -> Result<void> {
     const models::NoGrad no_grad;
     for (std::size_t i = 0; i < batches.size(); ++i) {
       SweepBatch& batch = batches[i];
+      models::TensorList inputs;
+      for (const std::uint32_t carry : unit.inputs) {
+        at::Tensor& value = batch.carried[carry];
+        inputs.push_back(value);
+        if (spec.carries[carry].last_user == op.unit) value.reset();
+      }
       if (is_head) {
-        FATHOM_CHECK(task(i, *model_.head, weights, batch.hidden));
-        batch.hidden.reset();
+        FATHOM_CHECK(task(i, *model_.head, weights, inputs.front()));
         continue;
       }
-      models::TensorList carry;
-      if (op.unit != 0) carry.push_back(std::move(batch.hidden));
       models::LayerCache* cache =
           op.unit == 0 || batch.caches.empty() ? nullptr : &batch.caches[op.unit - 1];
-      batch.hidden = model_.blocks[op.unit]->forward(weights, carry, batch.context, cache).front();
+      models::TensorList out =
+          model_.blocks[op.unit]->forward(weights, inputs, batch.context, cache);
+      for (std::size_t k = 0; k < unit.outputs.size(); ++k)
+        batch.carried[unit.outputs[k]] = std::move(out[k]);
     }
     return {};
   });

@@ -14,6 +14,7 @@
 //                                …));
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -21,6 +22,7 @@
 
 #include "engine/residence.hpp"
 #include "engine/trace.hpp"
+#include "engine/transfers.hpp"
 #include "models/block.hpp"
 #include "swap/swapper.hpp"
 
@@ -29,12 +31,18 @@ namespace fathom::engine {
 struct SweepBatch {
   models::BatchContext context;
   std::vector<models::LayerCache> caches;  // one per block after the embedding; empty: no cache
-  at::Tensor hidden;                       // carried from unit to unit
+  models::TensorList carried = {};         // by ModelSpec::carries; gone after their last user
+};
+
+// Which units a sweep goes through.
+enum class SweepPart : std::uint8_t {
+  whole,
+  decoder  // not the encoder's: the caches hold what it gave
 };
 
 class InferenceExecutor {
  public:
-  // What to do with a batch's last hidden states [b, s, h]: logits or loss.
+  // What to do with a batch's last hidden states [b, new tokens, h]: logits or loss.
   using HeadTask =
       std::function<Result<void>(std::size_t batch, const models::Head& head,
                                  std::span<const at::Tensor> parameters, const at::Tensor& hidden)>;
@@ -43,12 +51,21 @@ class InferenceExecutor {
                     Trace* trace);
   ~InferenceExecutor();
 
-  Result<void> sweep(std::vector<SweepBatch>& batches, bool more_follow, const HeadTask& task);
+  Result<void> sweep(std::vector<SweepBatch>& batches, bool more_follow, const HeadTask& task,
+                     SweepPart part = SweepPart::whole);
 
   std::uint64_t sweeps() const { return sweeps_; }
   StepBytes bytes() const { return bytes_; }  // of all sweeps
 
  private:
+  // A program with what runs its transfers.
+  struct Program {
+    const StepProgram* steps = nullptr;
+    std::unique_ptr<TransferLog> log;        // null without a trace; outlives the swapper
+    std::unique_ptr<swap::Swapper> swapper;  // null when nothing is transferred
+  };
+  void prepare(Program& program);
+  Result<void> switch_to(SweepPart part);
   Result<void> run_op(const Op& op, std::vector<SweepBatch>& batches, const HeadTask& task);
 
   const Plan& plan_;
@@ -56,7 +73,8 @@ class InferenceExecutor {
   const models::Model& model_;
   Trace* trace_;
   std::vector<std::string> names_;
-  std::unique_ptr<swap::Swapper> swapper_;
+  Program whole_, decoder_;
+  Program* current_ = &whole_;
   std::uint64_t sweeps_ = 0;
   StepBytes bytes_;
 };

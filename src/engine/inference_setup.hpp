@@ -24,6 +24,7 @@ struct SweepShape {
   std::uint64_t batches = 1;   // in one sweep
   std::uint64_t length = 1;    // tokens of a row in the longest sweep
   std::uint64_t capacity = 0;  // cached positions a row; 0: no cache
+  std::uint64_t target = 0;  // encoder-decoder: tokens of a row in the decoder, all sweeps together
 };
 
 class InferenceSetup {
@@ -41,13 +42,15 @@ class InferenceSetup {
   InferenceExecutor& executor() { return *executor_; }
   Residence& residence() { return *residence_; }
 
-  // Empty caches for one batch of `rows`.
-  std::vector<models::LayerCache> make_caches(std::uint64_t rows) const;
+  // Empty caches for one batch of `rows`; of an encoder's output of `source` tokens too.
+  std::vector<models::LayerCache> make_caches(std::uint64_t rows, std::uint64_t source = 0) const;
 
   // Writes the trace when one was asked for.
   Result<void> finish();
 
  private:
+  // Keys and values that one row of a batch keeps, in elements.
+  std::uint64_t cache_elements() const;
   InferenceSetup(const InferenceOptions& options) : options_(options) {}
 
   InferenceOptions options_;

@@ -3,13 +3,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 #include <vector>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "kernels/convert.hpp"
 #include "models/initialise.hpp"
+#include "models/weight_map.hpp"
 
 namespace fathom::engine {
 namespace {
@@ -25,7 +24,10 @@ void put_weights(const Residence& residence, const ChunkView& chunk, std::uint64
     return;
   }
   auto* weights = reinterpret_cast<std::uint16_t*>(chunk.weights) + at;
-  if (chunk.low != nullptr)
+  if (sections.of(swap::Section::lo) == 4) {
+    std::memcpy(chunk.master() + at, values.data(), values.size_bytes());
+    kernels::fp32_to_fp16(&pool, weights, values.data(), values.size());
+  } else if (chunk.low != nullptr)
     kernels::split_master(&pool, weights, chunk.low + at, values.data(), values.size());
   else if (fp16)
     kernels::fp32_to_fp16(&pool, weights, values.data(), values.size());
@@ -60,28 +62,11 @@ ParameterSource random_source(std::uint64_t seed) {
 
 Result<ParameterSource> safetensors_source(const models::SafetensorsReader& reader,
                                            const models::ModelSpec& spec) {
-  for (const models::UnitSpec& unit : spec.units)
-    for (const models::ParameterSpec& parameter : unit.parameters) {
-      FATHOM_ASSIGN(const models::TensorInfo* tensor, reader.require(parameter.name));
-      const auto bad = [&](std::string_view why) {
-        return fail(Error(Errc::bad_input, "load the weights")
-                        .on(fmt::format("tensor {} in {}", parameter.name,
-                                        reader.files()[tensor->file].string()))
-                        .because(why)
-                        .remedy("check that config.json belongs to these weights"));
-      };
-      if (tensor->shape != parameter.shape)
-        return bad(fmt::format("its shape is [{}], config.json makes it [{}]",
-                               fmt::join(tensor->shape, ", "), fmt::join(parameter.shape, ", ")));
-      const auto dtype = tensor->dtype;
-      if (dtype != models::Dtype::f32 && dtype != models::Dtype::bf16 &&
-          dtype != models::Dtype::f16)
-        return bad(fmt::format("its dtype is {}, only F32, BF16 and F16 are weights here",
-                               models::to_string(dtype)));
-    }
-  return [&reader](const models::ParameterSpec& parameter, std::uint64_t first,
-                   std::span<float> out) -> Result<void> {
-    FATHOM_ASSIGN(const models::TensorInfo* tensor, reader.require(parameter.name));
+  FATHOM_ASSIGN(models::WeightMap weights, models::WeightMap::match(reader, spec));
+  return [&reader, weights = std::move(weights)](const models::ParameterSpec& parameter,
+                                                 std::uint64_t first,
+                                                 std::span<float> out) -> Result<void> {
+    const models::TensorInfo* tensor = &weights.of(parameter.name);
     if (tensor->dtype == models::Dtype::f32)
       return reader.read(*tensor, first * 4, std::as_writable_bytes(out));
     std::vector<std::uint16_t> raw(out.size());

@@ -7,8 +7,8 @@
 //              memory: a tile of it is read, widened to fp32, split into the chunk's sections.
 //              Optimizer states begin at zero.
 // Threads      One thread; the residence must not be running a program.
-// Errors       A tensor that is missing, has another shape or a dtype that is no float names
-// itself.
+// Errors       All tensors that are missing, unexpected or of another shape or type are named at
+//              once.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,7 @@ using ParameterSource = std::function<Result<void>(const models::ParameterSpec& 
 
 ParameterSource random_source(std::uint64_t seed);
 
-// Borrows the reader. Fails at once when a parameter of `spec` is missing or has another shape.
+// Borrows the reader. Fails at once, naming every tensor that does not fit `spec`.
 Result<ParameterSource> safetensors_source(const models::SafetensorsReader& reader,
                                            const models::ModelSpec& spec);
 

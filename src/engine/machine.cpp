@@ -12,11 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "aio/rates.hpp"
 #include "base/clock.hpp"
 #include "base/random.hpp"
 #include "base/text_file.hpp"
 #include "engine/block_rate.hpp"
+#include "engine/disk_rate.hpp"
 #include "kernels/adamw.hpp"
 #include "kernels/convert.hpp"
 
@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr double cache_seconds = 24 * 3600;
-constexpr std::uint64_t probe_bytes = 128 * MiB;
+constexpr std::uint64_t least_working_set = 64 * MiB, most_working_set = 256 * MiB;
 
 // The median of a few runs, so that one disturbance does not become the machine's rate.
 double median_rate(double work, const std::function<void()>& run) {
@@ -42,8 +42,17 @@ double median_rate(double work, const std::function<void()>& run) {
   return rates[rates.size() / 2];
 }
 
+// Elements that do not stay in the caches: a step's states come from memory each time, and a kernel
+// that finds them in a cache is several times as fast.
+std::size_t beyond_caches(std::size_t bytes_per_element) {
+  const long cache = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
+  const std::uint64_t bytes = std::clamp(2 * static_cast<std::uint64_t>(std::max(cache, 0L)),
+                                         least_working_set, most_working_set);
+  return bytes / bytes_per_element;
+}
+
 double measure_update(ThreadPool& pool) {
-  const std::size_t count = 1 << 20;
+  const std::size_t count = beyond_caches(14);  // W, lo, gradient 2 bytes, m and v 4
   std::vector<std::uint16_t> weight(count), low(count), gradient(count);
   std::vector<float> m(count), v(count);
   const auto step = kernels::adam_step({}, 1, 1, true);
@@ -54,7 +63,7 @@ double measure_update(ThreadPool& pool) {
 }
 
 double measure_convert(ThreadPool& pool) {
-  const std::size_t count = 1 << 20;
+  const std::size_t count = beyond_caches(6);
   std::vector<std::uint16_t> in(count);
   std::vector<float> out(count);
   return median_rate(static_cast<double>(count),
@@ -119,30 +128,37 @@ Rates measure_machine(const PlanInput& input, const std::vector<std::string>& pa
       fmt::format("block {} {} {} {} {} {} batch {}x{} {} {} {}", m.family, m.hidden,
                   m.intermediate, m.heads, m.kv_heads, m.head_dim, input.micro_batch, input.length,
                   to_string(input.compute), input.mode == Mode::train ? "train" : "inference", cpu);
-  rates.flops = overrides.flops ? *overrides.flops : cache.get(block, [&] {
-    return measure_block_flops(m, input.compute, input.mode, input.micro_batch, input.length);
-  });
-  rates.update = cache.get("update " + cpu, [&] { return measure_update(pool); });
-  rates.convert = cache.get("convert " + cpu, [&] { return measure_convert(pool); });
-  double read = 0, write = 0;
+  // The GPU's are measured with it (device.hpp).
+  if (!input.on_cuda())
+    rates.flops = overrides.flops ? *overrides.flops : cache.get(block, [&] {
+      return measure_block_flops(m, input.compute, input.mode, input.micro_batch, input.length);
+    });
+  rates.update = cache.get("update from memory, " + cpu, [&] { return measure_update(pool); });
+  rates.convert = cache.get("convert from memory, " + cpu, [&] { return measure_convert(pool); });
+  double read = 0, write = 0, duplex = 1;
   for (const std::string& path : paths) {
-    if (overrides.read && overrides.write) break;
+    if (overrides.read && overrides.write && overrides.duplex) break;
     struct stat info{};
     if (::stat(path.c_str(), &info) != 0) continue;
     const std::string key =
         fmt::format("device {} block {} depth {} engine {}", info.st_dev, queue.block_size,
                     queue.queue_depth * queue.intra_op_parallelism, to_string(queue.engine));
-    std::optional<aio::Rates> measured;
+    std::optional<DiskRate> measured;
     const auto measure = [&] {
       if (!measured) {
-        auto got = aio::measure_rates(path, probe_bytes, 1.0, queue);
-        measured = got ? *got : aio::Rates{.read = rates.read, .write = rates.write};
+        auto got = measure_disk(path, queue);
+        measured =
+            got ? *got : DiskRate{.read = rates.read, .write = rates.write, .duplex = rates.duplex};
       }
       return *measured;
     };
     read += cache.get(key + " read", [&] { return measure().read; });
     write += cache.get(key + " write", [&] { return measure().write; });
+    // The cache remembers positive figures only; a device may well have no duplex at all.
+    const double factor = cache.get(key + " 1 + duplex", [&] { return 1 + measure().duplex; }) - 1;
+    duplex = std::min(duplex, factor);
   }
+  if (read > 0) rates.duplex = duplex;
   if (read > 0) rates.read = read;
   if (write > 0) rates.write = write;
   if (overrides.read) rates.read = *overrides.read;

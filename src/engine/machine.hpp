@@ -21,7 +21,7 @@
 namespace fathom::engine {
 
 struct RateOverrides {
-  std::optional<double> flops, read, write, duplex;
+  std::optional<double> flops, read, write, duplex, pcie;
 };
 
 // Rates for `input` (its model, batch and compute type). `paths`: the directories of the store,

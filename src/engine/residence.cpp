@@ -11,10 +11,18 @@ using swap::ChunkId;
 using swap::Section;
 using swap::SectionMask;
 
+namespace {
+
+SectionMask states_of(const Plan& plan) {
+  return static_cast<SectionMask>(swap::states_mask & plan.layout.sections().present());
+}
+
+}  // namespace
+
 Residence::Residence(const Plan& plan, aio::Arena arena)
     : plan_(plan),
       arena_(std::move(arena)),
-      landing_(first_buffer(BufferKind::landing)),
+      landing_(first_buffer(plan.input.on_cuda() ? BufferKind::staging : BufferKind::landing)),
       ring_(first_buffer(BufferKind::ring)) {}
 
 BufferId Residence::first_buffer(BufferKind kind) const {
@@ -38,6 +46,10 @@ Result<std::unique_ptr<Residence>> Residence::create(
   if (store) store->attach(arena);
   auto residence = std::unique_ptr<Residence>(new Residence(plan, std::move(arena)));
   residence->store_ = std::move(store);
+  if (plan.input.on_cuda()) {
+    FATHOM_ASSIGN(residence->device_, DeviceMemory::allocate(plan.device_arena_bytes));
+    FATHOM_ASSIGN(residence->pinned_, PinnedArena::pin(residence->arena_));
+  }
   return residence;
 }
 
@@ -47,7 +59,7 @@ ChunkView Residence::view(ChunkId id, BufferId weights, BufferId states) const {
   const SectionMask present = layout.sections().present();
   ChunkView view{.elements = chunk.elements};
   if (weights != no_buffer)
-    view.weights = buffer(weights) + chunk.first * layout.sections().of(Section::W);
+    view.weights = buffer(weights) + plan_.weights_offset(weights, id);
   const ChunkPlan& placed = plan_.chunks[id];
   const auto all_states = static_cast<SectionMask>(swap::states_mask & present);
   const auto pinned = static_cast<SectionMask>(all_states & ~placed.streamed);
@@ -71,7 +83,7 @@ Result<void> Residence::transfer_streamed(ChunkId id, aio::Direction direction) 
         {.direction = direction,
          .chunk = id,
          .sections = swap::weights_mask,
-         .buffer = buffer(landing_) + chunk.first * plan_.layout.sections().of(Section::W),
+         .buffer = buffer(landing_) + plan_.weights_offset(landing_, id),
          .priority = aio::Priority::demand}));
   if (plan_.chunks[id].streamed != 0)
     FATHOM_CHECK(store_->transfer_and_wait({.direction = direction,
@@ -82,14 +94,50 @@ Result<void> Residence::transfer_streamed(ChunkId id, aio::Direction direction) 
   return {};
 }
 
-Result<ChunkView> Residence::visit(ChunkId id, bool read) {
-  if (read) FATHOM_CHECK(transfer_streamed(id, aio::Direction::read));
+Result<void> Residence::transfer_device(ChunkId id, aio::Direction direction) {
   const UnitPlan& unit = plan_.units[plan_.layout.chunk(id).unit];
-  return view(id, unit.weights_on_nvme ? landing_ : unit.pinned_weights, ring_);
+  const ChunkPlan& placed = plan_.chunks[id];
+  const auto move = [&](std::byte* host, std::byte* device, std::uint64_t bytes) {
+    return direction == aio::Direction::read ? copy_from_device(host, device, bytes)
+                                             : copy_to_device(device, host, bytes);
+  };
+  if (unit.weights_on_device)
+    FATHOM_CHECK(
+        move(visited_weights(),
+             buffer(unit.pinned_weights) + plan_.weights_offset(unit.pinned_weights, id),
+             plan_.layout.payload_bytes(id, Section::W)));
+  if (placed.states_on_device)
+    FATHOM_CHECK(move(visited_states(id), buffer(placed.pinned_states),
+                      plan_.layout.padded_bytes(id, states_of(plan_))));
+  return {};
+}
+
+Result<ChunkView> Residence::visit(ChunkId id, bool read) {
+  const UnitPlan& unit = plan_.units[plan_.layout.chunk(id).unit];
+  const ChunkPlan& placed = plan_.chunks[id];
+  if (unit.weights_on_device || placed.states_on_device)
+    visited_.resize(plan_.layout.padded_bytes(id, plan_.layout.sections().present()));
+  if (read) {
+    FATHOM_CHECK(transfer_streamed(id, aio::Direction::read));
+    FATHOM_CHECK(transfer_device(id, aio::Direction::read));
+  }
+  ChunkView seen = view(id, unit.weights_on_nvme ? landing_ : unit.pinned_weights, ring_);
+  if (unit.weights_on_device) seen.weights = visited_weights();
+  if (!placed.states_on_device) return seen;
+  const SectionMask states = states_of(plan_);
+  const auto at = [&](Section section) -> std::byte* {
+    if (!swap::has(states, section)) return nullptr;
+    return visited_states(id) + plan_.layout.buffer_offset(id, states, section);
+  };
+  seen.low = reinterpret_cast<std::uint16_t*>(at(Section::lo));
+  seen.m = reinterpret_cast<float*>(at(Section::m));
+  seen.v = reinterpret_cast<float*>(at(Section::v));
+  return seen;
 }
 
 Result<void> Residence::store_chunk(ChunkId id) {
-  return transfer_streamed(id, aio::Direction::write);
+  FATHOM_CHECK(transfer_streamed(id, aio::Direction::write));
+  return transfer_device(id, aio::Direction::write);
 }
 
 }  // namespace fathom::engine

@@ -20,6 +20,7 @@
 
 #include "aio/arena.hpp"
 #include "base/thread_pool.hpp"
+#include "engine/cuda/device_memory.hpp"
 #include "engine/plan/plan.hpp"
 #include "swap/store.hpp"
 
@@ -28,10 +29,12 @@ namespace fathom::engine {
 // Where the sections of one chunk are right now. Null: the format has no such section.
 struct ChunkView {
   std::byte* weights = nullptr;  // 2 or 4 bytes an element
-  std::uint16_t* low = nullptr;
+  std::uint16_t* low = nullptr;  // of a split master
   float* m = nullptr;
   float* v = nullptr;
   std::uint64_t elements = 0;
+  // Where lo holds the whole fp32 master (fp16 training).
+  float* master() const { return reinterpret_cast<float*>(low); }
 };
 
 class Residence {
@@ -45,24 +48,39 @@ class Residence {
   const Plan& plan() const { return plan_; }
   swap::Store* store() { return store_.get(); }  // null when nothing lives on nvme
   const aio::Arena& arena() const { return arena_; }
-  std::byte* buffer(BufferId id) const { return arena_.at(plan_.buffers[id].offset); }
+  // A host or, for plans that have a device, device address.
+  std::byte* buffer(BufferId id) const {
+    const Buffer& buffer = plan_.buffers[id];
+    return buffer.tier == Tier::device ? device_.at(buffer.offset) : arena_.at(buffer.offset);
+  }
 
   // Addresses of a chunk's sections, streamed ones in the given buffers.
   ChunkView view(swap::ChunkId chunk, BufferId weights, BufferId states) const;
 
-  // Outside programs: the chunk in memory, read from the store when `read`; streamed sections use
-  // the first landing and ring slot, so the view lasts until the next visit.
+  // Outside programs: the chunk in host memory, brought there when `read`; streamed sections use
+  // slots, and those of the device a copy, so the view lasts until the next visit.
   Result<ChunkView> visit(swap::ChunkId chunk, bool read);
-  // Writes the visited chunk's streamed sections back.
+  // Puts the visited chunk's sections back where they rest.
   Result<void> store_chunk(swap::ChunkId chunk);
+  // Frees what only visits need.
+  void end_visits() { visited_ = {}; }
 
  private:
   Residence(const Plan& plan, aio::Arena arena);
   Result<void> transfer_streamed(swap::ChunkId chunk, aio::Direction direction);
+  Result<void> transfer_device(swap::ChunkId chunk, aio::Direction direction);
+  // Where a visited chunk's sections of the device are in host memory.
+  std::byte* visited_weights() { return visited_.data(); }
+  std::byte* visited_states(swap::ChunkId chunk) {
+    return visited_.data() + plan_.layout.padded_bytes(chunk, swap::Section::W);
+  }
   BufferId first_buffer(BufferKind kind) const;
 
   const Plan& plan_;
   aio::Arena arena_;
+  DeviceMemory device_;
+  PinnedArena pinned_;  // arena_, known to the driver
+  std::vector<std::byte> visited_;
   BufferId landing_ = no_buffer, ring_ = no_buffer;
   std::unique_ptr<swap::Store> store_;
 };

@@ -11,6 +11,8 @@
 #include "aio/file.hpp"
 #include "aio/memory_limits.hpp"
 #include "base/log.hpp"
+#include "engine/optimizer_rule.hpp"
+#include "engine/plan/profile.hpp"
 #include "engine/plan/render.hpp"
 #include "models/hf_config.hpp"
 
@@ -33,28 +35,54 @@ Tier tier_of(const config::OffloadConfig& offload) {
   return offload.tier == config::Tier::nvme ? Tier::nvme : Tier::host;
 }
 
-PlanInput training_input(const TrainingSetup& setup, const config::Config& config) {
-  PlanInput input;
-  input.model = setup.spec;
-  input.mode = Mode::train;
-  if (config.precision.compute == config::Precision::fp32) {
-    input.sections = swap::fp32_sections;
+// A GPU computes in the precision of training itself; a CPU may have to widen.
+void choose_compute(const config::Config& config, bool cuda, PlanInput& input) {
+  const config::Precision precision = config.precision.compute;
+  input.gradient_bytes = precision == config::Precision::fp32 ? 4 : 2;
+  if (cuda) {
+    input.compute = precision == config::Precision::fp32   ? ComputeType::fp32
+                    : precision == config::Precision::fp16 ? ComputeType::fp16
+                                                           : ComputeType::bf16;
+    return;
+  }
+  if (precision == config::Precision::fp32) {
     input.compute = ComputeType::fp32;
-    input.gradient_bytes = 4;
+  } else if (precision == config::Precision::fp16) {
+    input.compute = ComputeType::fp32;
+    input.widen = true;
+    log::note(
+        "fp16 on the CPU: weights are widened to fp32 when they land and computed in fp32; "
+        "gradients rest in fp16");
   } else {
-    input.sections = swap::split_bf16_sections;
     input.compute = has_fast_bf16() ? ComputeType::bf16 : ComputeType::fp32;
     input.widen = input.compute == ComputeType::fp32;
-    input.gradient_bytes = 2;
     if (input.widen)
       log::note(
           "this CPU has no fast bf16: weights are widened to fp32 when they land and computed in "
           "fp32");
   }
+  if (config.precision.tf32) log::note("--tf32 has no effect on the CPU: products are full fp32");
+}
+
+PlanInput training_input(const TrainingSetup& setup, const config::Config& config) {
+  PlanInput input;
+  input.model = setup.spec;
+  input.mode = Mode::train;
+  const config::Precision precision = config.precision.compute;
+  input.sections = training_sections(precision, config.optimizer);
+  input.device = setup.device.kind;
+  choose_compute(config, input.on_cuda(), input);
+  if (config.precision.grad_accum != config::Precision::fp32)
+    log::note(
+        fmt::format("data_types.grad_accum_dtype {}: gradients are summed in fp32, which "
+                    "takes no more memory here and loses nothing",
+                    to_string(config.precision.grad_accum)));
   input.micro_batch = config.batch.micro;
   input.accumulation = config.batch.accumulation;
   input.length = setup.length;
-  input.lazy = config.gradient_clipping > 0;
+  input.target_length = setup.target_length;
+  // An fp16 overflow is known only when backward ends.
+  input.lazy = config.gradient_clipping > 0 || precision == config::Precision::fp16;
   input.weights_lowest = tier_of(config.zero.offload_param);
   input.states_lowest = tier_of(config.zero.offload_optimizer);
   input.chunk_elements = config.zero.chunk_elements;
@@ -62,13 +90,38 @@ PlanInput training_input(const TrainingSetup& setup, const config::Config& confi
   input.world = static_cast<std::uint32_t>(config.batch.world_size);
   input.threads = worker_pool().size();
   if (setup.data) input.fixed_bytes = setup.data->memory_bytes();
+  if (setup.pairs) input.fixed_bytes = setup.pairs->memory_bytes();
   return input;
+}
+
+Result<void> open_data(const TrainOptions& options, TrainingSetup& setup) {
+  if (setup.spec.encoder_decoder) {
+    FATHOM_ASSIGN(setup.pairs, models::PairDataset::open(options.data, *setup.tokenizer, setup.spec,
+                                                         {.source_length = setup.length,
+                                                          .target_length = setup.target_length,
+                                                          .shuffle = options.shuffle,
+                                                          .seed = options.seed}));
+    return {};
+  }
+  FATHOM_ASSIGN(setup.data, models::Dataset::open(options.data, *setup.tokenizer,
+                                                  {.sequence_length = setup.length,
+                                                   .vocabulary = setup.spec.vocabulary,
+                                                   .shuffle = options.shuffle,
+                                                   .seed = options.seed,
+                                                   .wide = options.wide_data}));
+  return {};
 }
 
 // "auto" leaves the system a fifth of what is free now.
 std::uint64_t automatic_host_memory() { return aio::memory_limit().available / 5 * 4; }
 
 }  // namespace
+
+std::uint64_t TrainingSetup::windows() const { return pairs ? pairs->records() : data->windows(); }
+
+std::uint64_t TrainingSetup::dropped_tokens() const {
+  return pairs ? pairs->dropped_tokens() : data->dropped_tokens();
+}
 
 ThreadPool& worker_pool() {
   static ThreadPool pool(std::max(1U, std::thread::hardware_concurrency()));
@@ -110,17 +163,20 @@ swap::StoreOptions store_options(const config::Config& config, const Plan& plan)
   return options;
 }
 
-Result<void> check_device(const std::string& device) {
-  if (device == "auto" || device == "cpu") return {};
-  if (device == "cuda")
-    return fail(Error(Errc::unsupported, "choose the device")
-                    .on("cuda")
-                    .because("this version of the engine computes on the CPU only")
-                    .remedy("use --device cpu"));
-  return fail(Error(Errc::bad_config, "choose the device")
-                  .on(device)
-                  .because("it is none of auto, cpu, cuda")
-                  .remedy("use --device auto"));
+Result<void> check_inference_device(const std::string& device) {
+  if (device == "auto") return {};
+  FATHOM_CHECK(choose_device(device, Needs::a_run, "generate and eval run on the CPU only yet"));
+  return {};
+}
+
+Result<RateOverrides> given_rates(const RunOptions& options) {
+  RateOverrides rates = options.rates;
+  if (options.profile.empty()) return rates;
+  FATHOM_ASSIGN(const DeviceProfile profile, read_profile(options.profile));
+  if (!rates.read) rates.read = profile.read;
+  if (!rates.write) rates.write = profile.write;
+  if (!rates.duplex) rates.duplex = profile.duplex;
+  return rates;
 }
 
 Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpose purpose,
@@ -185,11 +241,6 @@ Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls) {
 
 Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_data) {
   TrainingSetup setup;
-  // `fathom plan` also plans for machines that aren't here; what is missing is a shortfall then.
-  if (auto device = check_device(options.device); !device) {
-    if (need_data || device.error().code() == Errc::bad_config) return fail(device.error());
-    setup.shortfalls.push_back(device.error().message() + "; the plan is for the CPU");
-  }
   FATHOM_ASSIGN(setup.spec, models::load_config(options.model));
   setup.length = options.seq_len.value_or(std::min(setup.spec.max_positions, default_length));
   if (setup.length == 0 || setup.length > setup.spec.max_positions)
@@ -197,6 +248,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
                     .on(fmt::format("--seq-len {}", setup.length))
                     .because(fmt::format("the model has {} positions", setup.spec.max_positions))
                     .remedy(fmt::format("use 1 to {}", setup.spec.max_positions)));
+  if (setup.spec.encoder_decoder) setup.target_length = options.target_len.value_or(setup.length);
   // The schedule may need the number of steps, and that the batch size: a first look gives the
   // latter.
   FATHOM_ASSIGN(setup.config, load_run_config(options, config::Purpose::train, setup.spec, 1));
@@ -205,27 +257,29 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
       return fail(
           Error(Errc::bad_config, "train").because("no data was given").remedy("add --data FILE"));
     FATHOM_ASSIGN(setup.tokenizer, models::Tokenizer::load(options.model));
-    FATHOM_ASSIGN(setup.data, models::Dataset::open(options.data, *setup.tokenizer,
-                                                    {.sequence_length = setup.length,
-                                                     .vocabulary = setup.spec.vocabulary,
-                                                     .shuffle = options.shuffle,
-                                                     .seed = options.seed,
-                                                     .wide = options.wide_data}));
+    FATHOM_CHECK(open_data(options, setup));
   }
   const std::uint64_t batch = setup.config.config.batch.train;
-  const std::uint64_t windows = setup.data ? setup.data->windows() : batch;
+  const std::uint64_t windows = setup.data || setup.pairs ? setup.windows() : batch;
   setup.steps = options.flags.max_steps.value_or(
       std::max<std::uint64_t>(1, options.epochs.value_or(3) * windows / batch));
   FATHOM_ASSIGN(setup.config,
                 load_run_config(options, config::Purpose::train, setup.spec, setup.steps));
 
   const config::Config& config = setup.config.config;
+  // `fathom plan` also plans for machines that aren't here; what is missing is a shortfall then.
+  FATHOM_ASSIGN(setup.device,
+                choose_device(options.device, need_data ? Needs::a_run : Needs::a_plan,
+                              unusable_on_gpu(setup.spec, config)));
+  if (!setup.device.missing.empty()) setup.shortfalls.push_back(setup.device.missing);
   PlanInput input = training_input(setup, config);
   input.host_memory =
       config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
   const bool disk = input.weights_lowest == Tier::nvme || input.states_lowest == Tier::nvme;
+  FATHOM_ASSIGN(const RateOverrides rates, given_rates(options));
   input.rates = measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
-                                queue_options(config), options.rates, worker_pool());
+                                queue_options(config), rates, worker_pool());
+  FATHOM_CHECK(use_device(setup.device, config, rates, input));
   FATHOM_ASSIGN(setup.plan, make_plan(input));
   for (std::string& shortfall : find_shortfalls(config, setup.plan))
     setup.shortfalls.push_back(std::move(shortfall));

@@ -15,9 +15,11 @@
 #include <vector>
 
 #include "config/config.hpp"
+#include "engine/device.hpp"
 #include "engine/machine.hpp"
 #include "engine/plan/plan.hpp"
 #include "models/dataset.hpp"
+#include "models/pair_dataset.hpp"
 #include "models/tokenizer.hpp"
 #include "swap/store.hpp"
 
@@ -29,6 +31,7 @@ struct RunOptions {
   std::string device = "auto";  // auto | cpu | cuda
   config::CommandLine flags;
   RateOverrides rates;
+  std::string profile;  // aio_bench's report with the disk's rates; empty: measured
   std::uint64_t seed = 42;
   std::uint64_t world_size = 1;  // plan only: ranks that are not running
 };
@@ -36,6 +39,7 @@ struct RunOptions {
 struct TrainOptions : RunOptions {
   std::string data;
   std::optional<std::uint64_t> seq_len;
+  std::optional<std::uint64_t> target_len;  // of the decoder in encoder-decoder models
   std::optional<std::uint64_t> epochs;
   bool shuffle = false, wide_data = false;
   std::string out, metrics, report, trace;
@@ -56,8 +60,15 @@ struct TrainingSetup {
   models::ModelSpec spec;
   config::Loaded config;
   std::optional<models::Tokenizer> tokenizer;
-  std::optional<models::Dataset> data;  // absent when `fathom plan` was given no data
-  std::uint64_t length = 0, steps = 0;
+  // Absent when `fathom plan` was given no data; pairs for encoder-decoder models.
+  std::optional<models::Dataset> data;
+  std::optional<models::PairDataset> pairs;
+  std::uint64_t length = 0, target_length = 0, steps = 0;
+
+  std::uint64_t windows() const;         // or records
+  std::uint64_t dropped_tokens() const;  // that no step sees
+  std::uint64_t tokens_per_row() const { return length + target_length; }
+  Device device;
   Plan plan;
   std::vector<std::string> shortfalls;  // what this machine lacks for the plan
 };
@@ -79,8 +90,11 @@ std::vector<std::string> find_shortfalls(const config::Config& config, const Pla
 // bad_config with all shortfalls, for those who can't go on with them.
 Result<void> refuse_shortfalls(const std::vector<std::string>& shortfalls);
 
-// Checks --device: "cuda" is refused with the reason.
-Result<void> check_device(const std::string& device);
+// Checks --device for inference, which runs on the CPU: "cuda" is refused with the reason.
+Result<void> check_inference_device(const std::string& device);
+
+// The rates that are given, not measured: those of flags first, then those of the profile.
+Result<RateOverrides> given_rates(const RunOptions& options);
 
 // Loads the ds_config with the command line's flags; prints its notes.
 Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpose purpose,

@@ -2,12 +2,16 @@
 #include "engine/tensors.hpp"
 
 #include <cstring>
+#include <span>
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
 #include "base/assert.hpp"
+#include "engine/pair_batch.hpp"
+#include "engine/plan/carry_layout.hpp"
 #include "kernels/convert.hpp"
 #include "models/autograd.hpp"
 
@@ -22,8 +26,6 @@ c10::ScalarType scalar_type(ComputeType type) {
   return c10::ScalarType::Float;
 }
 
-namespace {
-
 models::BatchContext plain_context(const at::Tensor& input_ids) {
   return {.input_ids = input_ids,
           .positions = at::arange(input_ids.size(1), input_ids.options())
@@ -32,7 +34,16 @@ models::BatchContext plain_context(const at::Tensor& input_ids) {
           .mask = {}};
 }
 
-}  // namespace
+at::Tensor source_mask(const at::Tensor& attention_mask, ComputeType type) {
+  const at::Tensor mask = attention_mask.contiguous();
+  at::Tensor additive = at::empty({mask.size(0), 1, 1, mask.size(1)},
+                                  at::TensorOptions().dtype(c10::ScalarType::Float));
+  const auto* keep = static_cast<const std::int64_t*>(mask.data_ptr());
+  auto* out = static_cast<float*>(additive.data_ptr());
+  // fp16's least finite value; in every type it leaves nothing of a hidden key and never gives NaN.
+  for (std::int64_t i = 0; i < mask.numel(); ++i) out[i] = keep[i] != 0 ? 0.0F : -65504.0F;
+  return additive.to(scalar_type(type));
+}
 
 namespace {
 
@@ -65,13 +76,28 @@ models::TensorList placeholder_parameters(const Plan& plan, std::uint32_t unit) 
   return list;
 }
 
-at::Tensor carry_view(const Plan& plan, std::byte* base) {
-  const PlanInput& input = plan.input;
-  return at::from_blob(
-      base,
-      {static_cast<std::int64_t>(input.micro_batch), static_cast<std::int64_t>(input.length),
-       static_cast<std::int64_t>(input.model.hidden)},
-      at::TensorOptions().dtype(scalar_type(input.compute)));
+namespace {
+
+std::vector<std::int64_t> carry_shape(const PlanInput& input, std::uint32_t carry) {
+  const models::CarrySpec& spec = input.model.carries[carry];
+  const auto width = static_cast<std::int64_t>(spec.width);
+  if (spec.rows != 0) return {static_cast<std::int64_t>(spec.rows), width};
+  const models::Lengths lengths{input.length, input.target_length};
+  return {static_cast<std::int64_t>(input.micro_batch),
+          static_cast<std::int64_t>(lengths.of(spec.side)), width};
+}
+
+}  // namespace
+
+at::Tensor carry_view(const Plan& plan, std::uint32_t carry, std::byte* base) {
+  return at::from_blob(base + carry_place(plan.input, carry).offset, carry_shape(plan.input, carry),
+                       at::TensorOptions().dtype(scalar_type(plan.input.compute)));
+}
+
+at::Tensor carry_gradient_view(const Plan& plan, std::uint32_t carry, std::byte* base) {
+  return at::from_blob(base + carry_place(plan.input, carry).gradient,
+                       carry_shape(plan.input, carry),
+                       at::TensorOptions().dtype(c10::ScalarType::Float));
 }
 
 void copy_into(const at::Tensor& target, const at::Tensor& source) {
@@ -111,29 +137,47 @@ double count_predictions(const at::Tensor& targets) {
 Result<models::TensorList> forward_block(const models::Block& block,
                                          const models::TensorList& parameters,
                                          const models::TensorList& carry,
-                                         const at::Tensor& input_ids) {
+                                         const models::BatchContext& batch) {
   return models::guarded("run a block forward", [&]() -> Result<models::TensorList> {
     const models::NoGrad no_grad;
-    return block.forward(parameters, carry, plain_context(input_ids), nullptr);
+    return block.forward(parameters, carry, batch, nullptr);
   });
 }
 
 Result<models::TensorList> block_gradients(const models::Block& block,
                                            const models::TensorList& parameters,
                                            const models::TensorList& carry,
-                                           const at::Tensor& input_ids,
-                                           const at::Tensor& out_gradient) {
+                                           const models::BatchContext& batch,
+                                           const models::TensorList& out_gradients) {
   return models::guarded("run a block backward", [&]() -> Result<models::TensorList> {
     models::TensorList leaves;
     for (const auto* list : {&carry, &parameters})
       for (const at::Tensor& tensor : *list) leaves.push_back(models::leaf(tensor));
     const auto middle = leaves.begin() + static_cast<std::ptrdiff_t>(carry.size());
     const models::WithGrad recording;
-    const models::TensorList out = block.forward(models::TensorList(middle, leaves.end()),
-                                                 models::TensorList(leaves.begin(), middle),
-                                                 plain_context(input_ids), nullptr);
-    return models::gradients(out, leaves, {out_gradient});
+    const models::TensorList out =
+        block.forward(models::TensorList(middle, leaves.end()),
+                      models::TensorList(leaves.begin(), middle), batch, nullptr);
+    return models::gradients(out, leaves, out_gradients);
   });
+}
+
+PairBatch pair_batch(const models::PairDataset& data, std::uint64_t first, std::uint64_t rows,
+                     std::uint64_t source_length, std::uint64_t target_length) {
+  const auto make = [&](std::uint64_t columns) {
+    return at::empty({static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns)},
+                     at::TensorOptions().dtype(c10::ScalarType::Long));
+  };
+  PairBatch batch{make(source_length), make(source_length), make(target_length),
+                  make(target_length)};
+  const auto row_of = [](const at::Tensor& all, std::uint64_t row) {
+    const auto columns = static_cast<std::size_t>(all.size(1));
+    return std::span(static_cast<std::int64_t*>(all.data_ptr()) + row * columns, columns);
+  };
+  for (std::uint64_t row = 0; row < rows; ++row)
+    data.record(first + row, {row_of(batch.input_ids, row), row_of(batch.attention_mask, row),
+                              row_of(batch.decoder_input_ids, row), row_of(batch.labels, row)});
+  return batch;
 }
 
 }  // namespace fathom::engine

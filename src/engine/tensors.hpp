@@ -32,8 +32,11 @@ models::TensorList gradient_views(const Plan& plan, std::uint32_t unit, std::byt
 // their weights.
 models::TensorList placeholder_parameters(const Plan& plan, std::uint32_t unit);
 
-// A block input [micro_batch, length, hidden] in the compute type.
-at::Tensor carry_view(const Plan& plan, std::byte* base);
+// A carried tensor of a micro-batch in the compute type; `base`: the buffer of what its producer
+// hands on.
+at::Tensor carry_view(const Plan& plan, std::uint32_t carry, std::byte* base);
+// The fp32 sum of the gradients of a shared one.
+at::Tensor carry_gradient_view(const Plan& plan, std::uint32_t carry, std::byte* base);
 
 void copy_into(const at::Tensor& target, const at::Tensor& source);
 
@@ -43,17 +46,23 @@ void add_tensor(ThreadPool* pool, float* sum, const at::Tensor& tensor, bool fir
 // Targets that count: not -100.
 double count_predictions(const at::Tensor& targets);
 
-// Forward without gradient, plain causal, positions 0, 1, ….
+// Plain causal, positions 0, 1, ….
+models::BatchContext plain_context(const at::Tensor& input_ids);
+
+// Additive mask [b, 1, 1, s] in the compute type that hides an encoder's padding.
+at::Tensor source_mask(const at::Tensor& attention_mask, ComputeType type);
+
+// Forward without gradient.
 Result<models::TensorList> forward_block(const models::Block& block,
                                          const models::TensorList& parameters,
                                          const models::TensorList& carry,
-                                         const at::Tensor& input_ids);
+                                         const models::BatchContext& batch);
 
-// Recomputes the block and returns d(carry…), d(parameters…) for `out_gradient`.
+// Recomputes the block and returns d(carry…), d(parameters…) for the gradients of its outputs.
 Result<models::TensorList> block_gradients(const models::Block& block,
                                            const models::TensorList& parameters,
                                            const models::TensorList& carry,
-                                           const at::Tensor& input_ids,
-                                           const at::Tensor& out_gradient);
+                                           const models::BatchContext& batch,
+                                           const models::TensorList& out_gradients);
 
 }  // namespace fathom::engine

@@ -11,16 +11,21 @@
 #include "base/log.hpp"
 #include "base/text_file.hpp"
 #include "base/units.hpp"
+#include "config/loss_scale.hpp"
 #include "config/schedule.hpp"
 #include "engine/checkpoint.hpp"
+#include "engine/cuda/executor.hpp"
 #include "engine/executor.hpp"
 #include "engine/host_allocator.hpp"
 #include "engine/initial_state.hpp"
 #include "engine/interrupt.hpp"
 #include "engine/metrics.hpp"
 #include "engine/model_files.hpp"
+#include "engine/optimizer_rule.hpp"
+#include "engine/pair_batch.hpp"
 #include "engine/plan/render.hpp"
 #include "engine/versions.hpp"
+#include "engine/weight_check.hpp"
 
 namespace fathom::engine {
 namespace {
@@ -35,10 +40,12 @@ class TrainingRun {
       : options_(options),
         setup_(std::move(setup)),
         config_(setup_.config.config),
-        schedule_(config_.scheduler, config_.optimizer.lr) {}
+        schedule_(config_.scheduler, config_.optimizer.lr),
+        loss_scale_(config_.precision) {}
 
   Result<TrainSummary> run() {
     FATHOM_CHECK(find_resume_point());
+    FATHOM_CHECK(open_weights());
     FATHOM_CHECK(allocate());
     FATHOM_CHECK(load_state());
     FATHOM_CHECK(open_outputs());
@@ -63,11 +70,28 @@ class TrainingRun {
       return {};
     }
     progress_ = found.progress();
+    if (progress_.loss_scale) loss_scale_.resume(*progress_.loss_scale);
     if (progress_.seed != options_.seed)
       log::note(
           fmt::format("the run was started with --seed {}; it goes on with that", progress_.seed));
     log::info("resuming after step {} from {}", progress_.step, found.path());
     checkpoint_.emplace(std::move(found));
+    return {};
+  }
+
+  // Before anything is allocated or created: weights that do not fit the model are refused here.
+  Result<void> open_weights() {
+    if (checkpoint_) return {};
+    if (!has_weights(options_.model)) {
+      log::info("no weights in {}: random initialisation with seed {}", options_.model,
+                options_.seed);
+      source_ = random_source(options_.seed);
+      return {};
+    }
+    FATHOM_ASSIGN(models::SafetensorsReader reader,
+                  models::SafetensorsReader::open(options_.model));
+    reader_.emplace(std::move(reader));
+    FATHOM_ASSIGN(source_, safetensors_source(*reader_, setup_.spec));
     return {};
   }
 
@@ -81,16 +105,28 @@ class TrainingRun {
   }
 
   Result<void> load_state() {
-    if (checkpoint_) return load_checkpoint(*checkpoint_, *residence_);
-    if (!has_weights(options_.model)) {
-      log::info("no weights in {}: random initialisation with seed {}", options_.model,
-                options_.seed);
-      return fill_residence(*residence_, random_source(options_.seed), false, worker_pool());
+    if (checkpoint_) {
+      FATHOM_CHECK(check_optimizer());
+      return load_checkpoint(*checkpoint_, *residence_);
     }
-    FATHOM_ASSIGN(const models::SafetensorsReader reader,
-                  models::SafetensorsReader::open(options_.model));
-    FATHOM_ASSIGN(const ParameterSource source, safetensors_source(reader, setup_.spec));
-    return fill_residence(*residence_, source, false, worker_pool());
+    FATHOM_CHECK(fill_residence(*residence_, source_, false, worker_pool()));
+    reader_.reset();
+    source_ = {};
+    return {};
+  }
+
+  // States of another rule may have the same sizes and mean something else.
+  Result<void> check_optimizer() const {
+    const auto kind = [](const std::string& type) { return type == "AdamW" ? "Adam" : type; };
+    const json::json_pointer path("/optimizer/type");
+    const std::string before = checkpoint_->config().value(path, std::string("AdamW"));
+    const std::string now = to_string(config_.optimizer.type);
+    if (kind(before) == kind(now)) return {};
+    return fail(
+        Error(Errc::bad_config, "resume from a checkpoint")
+            .on(checkpoint_->path())
+            .because(fmt::format("its states are {}'s, and the optimizer is {}", before, now))
+            .remedy("name the optimizer that the run was started with"));
   }
 
   Result<void> open_outputs() {
@@ -101,12 +137,28 @@ class TrainingRun {
     report_path_ = default_path(options_.report, "report.json");
     FATHOM_ASSIGN(metrics_, MetricsFile::open(default_path(options_.metrics, "metrics.jsonl"),
                                               checkpoint_.has_value()));
-    if (!options_.trace.empty()) trace_.emplace();
+    if (!options_.trace.empty()) trace_.emplace().plan(setup_.plan);
     return {};
   }
 
-  // The step's micro-batches: windows in order, rows in order.
-  std::vector<MicroBatch> next_batches() {
+  // The step's micro-batches: windows or records in order, rows in order.
+  std::vector<MicroBatch> next_batches() { return setup_.pairs ? next_pairs() : next_windows(); }
+
+  std::vector<MicroBatch> next_pairs() {
+    std::vector<MicroBatch> batches;
+    for (std::uint64_t i = 0; i < config_.batch.accumulation; ++i) {
+      const PairBatch pairs = pair_batch(*setup_.pairs, progress_.next_window, config_.batch.micro,
+                                         setup_.length, setup_.target_length);
+      progress_.next_window += config_.batch.micro;
+      batches.push_back({.input_ids = pairs.input_ids,
+                         .targets = pairs.labels,
+                         .attention_mask = pairs.attention_mask,
+                         .decoder_input_ids = pairs.decoder_input_ids});
+    }
+    return batches;
+  }
+
+  std::vector<MicroBatch> next_windows() {
     const auto length = static_cast<std::int64_t>(setup_.length);
     const auto rows = static_cast<std::int64_t>(config_.batch.micro);
     std::vector<std::int64_t> window(setup_.length + 1);
@@ -133,19 +185,18 @@ class TrainingRun {
       log::info("step {} of {} is already committed: nothing to do", progress_.step, last);
       return {};
     }
-    install_host_allocator();
-    set_host_allocator_cap(setup_.plan.activation_bytes);
+    // On a GPU activations are in its memory, and its executor caps them.
+    if (setup_.device.kind == DeviceKind::cpu) {
+      install_host_allocator();
+      set_host_allocator_cap(setup_.plan.activation_bytes);
+    }
     reset_host_allocator_peak();
-    UpdateRule rule{.hyper = {.lr = config_.optimizer.lr,
-                              .beta1 = config_.optimizer.beta1,
-                              .beta2 = config_.optimizer.beta2,
-                              .eps = config_.optimizer.eps,
-                              .weight_decay = config_.optimizer.weight_decay,
-                              .decoupled = config_.optimizer.decoupled,
-                              .bias_correction = config_.optimizer.bias_correction},
-                    .clipping = config_.gradient_clipping};
-    TrainingExecutor executor(setup_.plan, *residence_, model_, worker_pool(), rule,
-                              trace_ ? &*trace_ : nullptr);
+    const UpdateRule rule{.hyper = hyper_of(config_.optimizer),
+                          .clipping = config_.gradient_clipping,
+                          .skip_non_finite = config_.precision.check_grad_overflow ||
+                                             config_.precision.compute == config::Precision::fp16};
+    FATHOM_ASSIGN(const std::unique_ptr<StepExecutor> made, make_executor(rule));
+    StepExecutor& executor = *made;
     executor.set_updates(progress_.updates);
     const Interrupt interrupt;
     ProgressLine line(first, last, config_.steps_per_print, options_.quiet);
@@ -160,19 +211,31 @@ class TrainingRun {
     return {};
   }
 
-  Result<void> run_step(TrainingExecutor& executor, std::int64_t step, bool more_follow,
+  Result<std::unique_ptr<StepExecutor>> make_executor(const UpdateRule& rule) {
+    Trace* trace = trace_ ? &*trace_ : nullptr;
+    if (setup_.device.kind == DeviceKind::cuda)
+      return make_cuda_executor(setup_.plan, *residence_, model_, worker_pool(), rule, trace);
+    return std::make_unique<TrainingExecutor>(setup_.plan, *residence_, model_, worker_pool(), rule,
+                                              trace);
+  }
+
+  Result<void> run_step(StepExecutor& executor, std::int64_t step, bool more_follow,
                         ProgressLine& line) {
     const double lr = schedule_.of_update(static_cast<std::uint64_t>(executor.updates()));
+    const StepControls controls{
+        .loss_scale = loss_scale_.scale(),
+        .betas = schedule_.betas_at(schedule_.first_iteration() + executor.updates())};
     const std::vector<MicroBatch> batches = next_batches();
-    FATHOM_ASSIGN(const StepResult result, executor.step(batches, lr, more_follow));
+    FATHOM_ASSIGN(const StepResult result, executor.step(batches, lr, more_follow, controls));
     progress_.step = step;
     progress_.updates = executor.updates();
-    const std::uint64_t tokens = config_.batch.train * setup_.length;
+    const std::uint64_t tokens = config_.batch.train * setup_.tokens_per_row();
     progress_.tokens += tokens;
     StepMetrics m{.step = step,
                   .loss = result.loss,
                   .lr = lr,
                   .grad_norm = result.grad_norm,
+                  .loss_scale = controls.loss_scale,
                   .skipped = result.skipped,
                   .tokens = tokens,
                   .seconds = result.seconds,
@@ -180,7 +243,9 @@ class TrainingRun {
                   .bytes = result.bytes,
                   .planned = result.planned,
                   .peak_host = setup_.plan.arena_bytes + setup_.plan.input.fixed_bytes +
-                               host_allocator_stats().peak};
+                               host_allocator_stats().peak,
+                  .peak_device = executor.peak_device_bytes()};
+    peak_device_ = m.peak_device;
     metrics_.add(m);
     line.update(m);
     if (!first_loss_) first_loss_ = result.loss;
@@ -189,7 +254,52 @@ class TrainingRun {
     planned_.nvme_read += result.planned.nvme_read;
     planned_.nvme_write += result.planned.nvme_write;
     skipped_ += result.skipped;
+    return after_step(executor, result);
+  }
+
+  // The loss scale's turn. An update that was left out is said, and ends the run when no later one
+  // could do better.
+  Result<void> after_step(StepExecutor& executor, const StepResult& result) {
+    const double before = loss_scale_.scale();
+    const bool can_go_on = loss_scale_.update(!result.non_finite.empty());
+    if (config_.precision.compute == config::Precision::fp16)
+      progress_.loss_scale = loss_scale_.state();
+    if (result.non_finite.empty()) {
+      skipped_in_a_row_ = 0;
+      return {};
+    }
+    ++skipped_in_a_row_;
+    const std::string scale =
+        loss_scale_.is_dynamic() ? fmt::format("; loss scale {} -> {}", before, loss_scale_.scale())
+                                 : "";
+    log::warning("step {}: {} is not finite, the update {}{}", progress_.step, result.non_finite,
+                 result.skipped ? "is left out" : "is applied all the same", scale);
+    if (loss_scale_.is_dynamic() && can_go_on) return {};
+    // Only a dynamic scale changes what the next step computes with the same weights.
+    FATHOM_CHECK(executor.flush());
+    FATHOM_ASSIGN(const std::optional<std::string> broken,
+                  first_non_finite_weight(*residence_, worker_pool()));
+    if (broken) return fail(stop(fmt::format("the weight {} is not finite any more", *broken)));
+    if (!can_go_on)
+      return fail(stop(fmt::format("{} overflows with the loss scale at its minimum of {}",
+                                   result.non_finite, loss_scale_.scale())));
+    if (skipped_in_a_row_ >= most_skipped)
+      return fail(
+          stop(fmt::format("the gradients of {} steps in a row were not finite, those of "
+                           "the last one first in {}",
+                           most_skipped, result.non_finite)));
     return {};
+  }
+
+  Error stop(const std::string& why) const {
+    const bool fp16 = config_.precision.compute == config::Precision::fp16;
+    return Error(Errc::bad_input, "train a step")
+        .on(fmt::format("step {}", progress_.step))
+        .because(why)
+        .remedy(fp16 ? "fp16 cannot hold this model: use bf16 or fp32, or a lower learning rate; a "
+                       "larger initial_scale_power cannot help"
+                     : "use a lower learning rate or a longer warm-up, and look at the data of "
+                       "this step");
   }
 
   Result<TrainSummary> finish() {
@@ -219,13 +329,15 @@ class TrainingRun {
         {"steps_run", steps},
         {"interrupted", summary.interrupted},
         {"skipped_steps", skipped_},
+        {"loss_scale", loss_scale_.scale()},
         {"loss",
          {{"first", first_loss_ ? json(*first_loss_) : json(nullptr)}, {"last", last_loss_}}},
         {"tokens", progress_.tokens},
         {"seconds", seconds_},
         {"tokens_per_second",
-         seconds_ > 0 ? steps * static_cast<double>(config_.batch.train * setup_.length) / seconds_
-                      : 0},
+         seconds_ > 0
+             ? steps * static_cast<double>(config_.batch.train * setup_.tokens_per_row()) / seconds_
+             : 0},
         {"stalled_seconds", stalled_},
         {"lower_bound_seconds", setup_.plan.prediction.lower_bound_seconds},
         {"percent_of_bound",
@@ -239,17 +351,16 @@ class TrainingRun {
         {"peak",
          {{"host",
            setup_.plan.arena_bytes + setup_.plan.input.fixed_bytes + host_allocator_stats().peak},
-          {"device", 0},
+          {"device", peak_device_},
           {"resident_set", peak_resident_bytes()},
           {"resident_set_before", baseline_}}},
         {"pages", aio::to_string(residence_->arena().page_kind())},
-        {"data",
-         {{"windows", setup_.data->windows()}, {"dropped_tokens", setup_.data->dropped_tokens()}}},
+        {"data", {{"windows", setup_.windows()}, {"dropped_tokens", setup_.dropped_tokens()}}},
         {"checkpoint", summary.checkpoint},
         {"metrics", metrics_.path()},
         {"trace", options_.trace},
         {"seed", progress_.seed},
-        {"device", "cpu"},
+        {"device", setup_.device.name},
         {"versions", versions()},
         {"config", setup_.config.resolved},
         {"plan", plan_json(setup_.plan, setup_.shortfalls)}};
@@ -259,8 +370,11 @@ class TrainingRun {
   TrainingSetup setup_;
   const config::Config& config_;
   config::LearningRate schedule_;
+  config::LossScale loss_scale_;
   models::Model model_;
   std::optional<Checkpoint> checkpoint_;
+  std::optional<models::SafetensorsReader> reader_;  // while loading, with what reads from it
+  ParameterSource source_;
   std::unique_ptr<Residence> residence_;
   std::optional<Trace> trace_;
   MetricsFile metrics_;
@@ -270,7 +384,10 @@ class TrainingRun {
   std::optional<double> first_loss_;
   double last_loss_ = 0, seconds_ = 0, stalled_ = 0;
   std::uint64_t baseline_ = 0;
+  static constexpr int most_skipped = 8;
+  std::uint64_t peak_device_ = 0;
   std::int64_t skipped_ = 0;
+  int skipped_in_a_row_ = 0;
   bool interrupted_ = false, changed_ = false;
 };
 

@@ -14,8 +14,7 @@ std::vector<swap::Node> transfer_nodes(const Plan& plan, const Residence& reside
     if (op.is_transfer()) {
       const bool weights = op.sections == swap::weights_mask;
       std::byte* buffer = residence.buffer(weights ? op.weights : op.states);
-      if (weights)
-        buffer += plan.layout.chunk(op.chunk).first * plan.layout.sections().of(swap::Section::W);
+      if (weights) buffer += plan.weights_offset(op.weights, op.chunk);
       node.transfer = swap::TransferRequest{
           .direction = op.kind == OpKind::fetch ? aio::Direction::read : aio::Direction::write,
           .chunk = op.chunk,
@@ -38,17 +37,23 @@ StepBytes transferred(const StepProgram& program, const swap::Swapper* swapper) 
   return bytes;
 }
 
-void add_transfers(Trace& trace, const Plan& plan, const StepProgram& program,
-                   const swap::Swapper& swapper, std::int64_t step) {
-  const std::vector<std::string> names = unit_names(plan.input.model);
-  for (OpId id = 0; id < program.ops.size(); ++id) {
-    const Op& op = program.ops[id];
-    if (!op.is_transfer()) continue;
-    const swap::TransferTimes times = swapper.times(id);
-    if (times.submitted == 0 || times.completed == 0) continue;
-    trace.add(to_string(op.resource), label(op, names), times.submitted, times.completed, op.bytes,
-              step);
-  }
+void TransferLog::attach(swap::Swapper& swapper) {
+  swapper.observe([this](std::uint64_t pass, OpId op, swap::TransferTimes times) {
+    const std::lock_guard lock(mutex_);
+    entries_.push_back({pass, op, times});
+  });
+}
+
+void TransferLog::move_to(Trace& trace, const StepProgram& program,
+                          const std::vector<std::string>& names) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(entries_, [&](const Entry& entry) {
+    if (entry.pass >= steps_.size()) return false;  // read ahead
+    const Op& op = program.ops[entry.op];
+    trace.add(to_string(op.resource), label(op, names), entry.times.submitted,
+              entry.times.completed, op.bytes, steps_[entry.pass]);
+    return true;
+  });
 }
 
 std::vector<std::string> unit_names(const models::ModelSpec& spec) {

@@ -57,6 +57,62 @@ HWY_INLINE VecF load_bf16(const std::uint16_t* from) {
   return from_bits(hn::ShiftLeft<16>(load_u16(from)));
 }
 
+// Hardware conversions differ between targets in NaN payloads and subnormals, so that all of these
+// are done on the bit patterns; the loops are bound by memory anyway.
+
+// All of the operands here are below 2^31: comparing them as signed numbers is what SIMD has.
+HWY_INLINE hn::Mask<U32> greater(VecU a, VecU b) {
+  const I32 d;
+  return hn::RebindMask(U32(), hn::Gt(hn::BitCast(d, a), hn::BitCast(d, b)));
+}
+
+HWY_INLINE VecU bf16_of(VecF value) {
+  const VecU x = to_bits(value);
+  const VecU high = hn::ShiftRight<16>(x);
+  const VecU even = hn::Add(set_bits(0x7fff), hn::And(high, set_bits(1)));
+  const VecU rounded = hn::ShiftRight<16>(hn::Add(x, even));
+  const auto nan = greater(hn::And(x, set_bits(0x7fffffff)), set_bits(0x7f800000));
+  return hn::IfThenElse(nan, hn::Or(high, set_bits(0x40)), rounded);
+}
+
+HWY_INLINE VecU fp16_of(VecF value) {
+  const VecU x = to_bits(value);
+  const VecU magnitude = hn::And(x, set_bits(0x7fffffff));
+  const VecU sign = hn::ShiftRight<16>(hn::Sub(x, magnitude));
+  // Normal results: move the exponent's bias from 127 to 15, round to even at bit 13. A carry out
+  // of the largest finite number is infinity, as it should be.
+  const VecU odd = hn::And(hn::ShiftRight<13>(magnitude), set_bits(1));
+  const VecU rebias = set_bits(0xc8000fff);  // ((15 - 127) << 23) + 0xfff, mod 2^32
+  const VecU normal = hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, rebias), odd));
+  // Subnormal results: 0.5 has a unit in the last place of 2^-24, fp16's smallest step, so that the
+  // addition itself rounds to even.
+  const VecU half = set_bits(0x3f000000);
+  const VecU small = hn::Sub(to_bits(hn::Add(from_bits(magnitude), from_bits(half))), half);
+  // Infinity, overflow (2^16 and more) and NaN, which keeps its upper payload and becomes quiet.
+  const VecU payload = hn::And(hn::ShiftRight<13>(magnitude), set_bits(0x3ff));
+  const VecU quiet = hn::Or(payload, set_bits(0x7e00));
+  const auto nan = greater(magnitude, set_bits(0x7f800000));
+  const VecU large = hn::IfThenElse(nan, quiet, set_bits(0x7c00));
+
+  VecU result = hn::IfThenElse(greater(set_bits(0x38800000), magnitude), small, normal);
+  result = hn::IfThenElse(greater(magnitude, set_bits(0x477fffff)), large, result);
+  return hn::Or(result, sign);
+}
+
+HWY_INLINE VecF fp32_of_fp16(VecU h) {
+  const VecU sign = hn::ShiftLeft<16>(hn::And(h, set_bits(0x8000)));
+  const VecU shifted = hn::ShiftLeft<13>(hn::And(h, set_bits(0x7fff)));
+  const VecU normal = hn::Add(shifted, set_bits(0x38000000));   // bias 15 to 127
+  const VecU special = hn::Add(shifted, set_bits(0x70000000));  // infinity, NaN: exponent 255
+  // Subnormals and zero: put the fraction under 2^-14 and subtract it again. Exact.
+  const VecU smallest = set_bits(0x38800000);
+  const VecU subnormal =
+      to_bits(hn::Sub(from_bits(hn::Add(shifted, smallest)), from_bits(smallest)));
+  VecU result = hn::IfThenElse(greater(shifted, set_bits(0x0f7fffff)), special, normal);
+  result = hn::IfThenElse(greater(set_bits(0x00800000), shifted), subnormal, result);
+  return from_bits(hn::Or(result, sign));
+}
+
 // W = (x + 0x8000) >> 16 and lo = x & 0xffff, and back; see adamw.hpp.
 HWY_INLINE void split(VecF value, std::uint16_t* weight, std::uint16_t* low) {
   const VecU x = to_bits(value);

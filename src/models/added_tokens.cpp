@@ -4,43 +4,38 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/unicode.hpp"
 #include "models/utf8.hpp"
 
 namespace fathom::models {
 namespace {
 
-// White_Space of Unicode; `at` is the first byte of a character. 0 when it is none.
-std::size_t space_length(std::string_view text, std::size_t at) {
-  const auto c = static_cast<unsigned char>(text[at]);
-  if (c == ' ' || (c >= 0x09 && c <= 0x0D)) return 1;
-  static constexpr std::array<std::string_view, 19> wide = {
-      "\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80", "\xE2\x80\x81",
-      "\xE2\x80\x82", "\xE2\x80\x83", "\xE2\x80\x84", "\xE2\x80\x85", "\xE2\x80\x86",
-      "\xE2\x80\x87", "\xE2\x80\x88", "\xE2\x80\x89", "\xE2\x80\x8A", "\xE2\x80\xA8",
-      "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
-  for (const std::string_view space : wide) {
-    if (text.substr(at).starts_with(space)) return space.size();
-  }
-  return 0;
+// The character that ends at `end`, which is not the beginning.
+std::string_view last_character(std::string_view text, std::size_t end) {
+  std::size_t begin = end - 1;
+  while (begin > 0 && is_utf8_continuation(text[begin])) --begin;
+  return text.substr(begin, end - begin);
 }
 
 std::size_t skip_spaces(std::string_view text, std::size_t at) {
-  while (at < text.size()) {
-    const std::size_t length = space_length(text, at);
-    if (length == 0) break;
-    at += length;
+  while (at < text.size() && is_white_space(first_character(text.substr(at))))
+    at += utf8_unit(text, at).length;
+  return at;
+}
+
+std::size_t skip_spaces_back(std::string_view text, std::size_t at) {
+  while (at > 0) {
+    const std::string_view character = last_character(text, at);
+    if (!is_white_space(first_character(character))) break;
+    at -= character.size();
   }
   return at;
 }
 
-std::size_t skip_spaces_back(std::string_view text, std::size_t floor, std::size_t at) {
-  while (at > floor) {
-    std::size_t start = at - 1;
-    while (start > floor && is_utf8_continuation(text[start])) --start;
-    if (space_length(text, start) != at - start) break;
-    at = start;
-  }
-  return at;
+bool stands_alone(std::string_view text, std::size_t begin, std::size_t end) {
+  const bool word_before = begin > 0 && is_word(first_character(last_character(text, begin)));
+  const bool word_behind = end < text.size() && is_word(first_character(text.substr(end)));
+  return !word_before && !word_behind;
 }
 
 }  // namespace
@@ -64,9 +59,9 @@ const AddedToken* AddedTokens::match(std::string_view text, std::size_t at) cons
 
 std::vector<AddedTokens::Piece> AddedTokens::split(std::string_view text) const {
   std::vector<Piece> pieces;
-  std::size_t begin = 0;
-  const auto flush = [&](std::size_t end) {
-    if (end > begin) pieces.push_back({text.substr(begin, end - begin), nullptr, begin});
+  std::size_t done = 0;  // the text up to here has been given
+  const auto give = [&](std::size_t end) {
+    if (end > done) pieces.push_back({text.substr(done, end - done), nullptr, done});
   };
   for (std::size_t at = 0; at < text.size();) {
     const AddedToken* token = match(text, at);
@@ -74,13 +69,16 @@ std::vector<AddedTokens::Piece> AddedTokens::split(std::string_view text) const 
       ++at;
       continue;
     }
-    std::size_t end = at + token->content.size();
-    flush(token->left_strip ? skip_spaces_back(text, begin, at) : at);
+    std::size_t begin = at, end = at + token->content.size();
+    at = end;  // a token that does not count hides those inside it, too
+    if (token->single_word && !stands_alone(text, begin, end)) continue;
+    if (token->left_strip) begin = std::max(done, skip_spaces_back(text, begin));
     if (token->right_strip) end = skip_spaces(text, end);
-    pieces.push_back({{}, token, at});
-    begin = at = end;
+    give(begin);
+    pieces.push_back({{}, token, begin});
+    done = end;
   }
-  flush(text.size());
+  give(text.size());
   return pieces;
 }
 

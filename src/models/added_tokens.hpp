@@ -4,7 +4,7 @@
 // tokenizer.
 //
 // Purpose      Finds the longest added token at the leftmost place; lstrip and rstrip swallow the
-//              white space beside it.
+//              white space beside it, single_word wants no word character there.
 // Threads      Immutable once built.
 #pragma once
 
@@ -21,7 +21,8 @@ namespace fathom::models {
 struct AddedToken {
   std::string content;
   std::uint32_t id = 0;
-  bool special = false, left_strip = false, right_strip = false, normalized = false;
+  bool special = false, left_strip = false, right_strip = false, normalized = false,
+       single_word = false;
 };
 
 class AddedTokens {

@@ -31,6 +31,8 @@ using TensorList = std::vector<at::Tensor>;
 struct LayerCache {
   at::Tensor keys, values;
   std::int64_t length = 0;
+  // Of the encoder's output [b, heads, source length, head_dim], written when `length` is 0.
+  at::Tensor cross_keys, cross_values;
 };
 
 // What all blocks of a micro-batch share.
@@ -38,15 +40,18 @@ struct BatchContext {
   at::Tensor input_ids;  // int64 [b, s]
   at::Tensor positions;  // int64 [b, s]; rotary and learned positions
   at::Tensor mask;       // undefined: plain causal. Else additive, compute type, [b, 1, s, t], with
-                         // a finite minimum (a fully masked row must not give NaN)
+                         // a finite minimum (a fully masked row must not give NaN).
+                         // Encoder-decoder: of the source's tokens alone, [b, 1, 1, s]
+  at::Tensor decoder_input_ids =
+      {};  // encoder-decoder: int64 [b, new tokens]; input_ids may then be
+           // undefined when caches hold what the encoder gave
 };
 
 class Block {
  public:
   virtual ~Block() = default;
-  // `parameters`: in the order of UnitSpec::parameters, compute type. `carry`: outputs of the unit
-  // before (empty for the embedding); decoder blocks carry one tensor [b, s, h]. `cache` may be
-  // null.
+  // `parameters`: in the order of UnitSpec::parameters, compute type. `carry`: UnitSpec::inputs.
+  // Returns UnitSpec::outputs; what passes a unit by is in neither. `cache` may be null.
   virtual TensorList forward(std::span<const at::Tensor> parameters, const TensorList& carry,
                              const BatchContext& batch, LayerCache* cache) const = 0;
 };
@@ -55,7 +60,7 @@ class Block {
 class Head {
  public:
   virtual ~Head() = default;
-  // hidden [n, h] -> logits [n, vocabulary] in the compute type.
+  // hidden [n, h], the unit's first input -> logits [n, vocabulary] in the compute type.
   virtual at::Tensor logits(std::span<const at::Tensor> parameters,
                             const at::Tensor& hidden) const = 0;
 };

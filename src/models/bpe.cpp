@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/log.hpp"
 #include "models/decoder.hpp"
 #include "models/tokenizer_part.hpp"
 #include "models/utf8.hpp"
@@ -17,7 +18,6 @@ namespace {
 
 using Json = nlohmann::json;
 constexpr const char* part = "model";
-constexpr std::uint64_t id_limit = 1U << 26;
 
 std::uint64_t pair_key(TokenId left, TokenId right) { return std::uint64_t{left} << 32 | right; }
 
@@ -37,62 +37,38 @@ Result<void> refuse_unsupported(const Json& json, std::string_view origin) {
   }
   const auto dropout = json.find("dropout");
   if (dropout != json.end() && !dropout->is_null() && *dropout != 0.0) {
-    return fail(unsupported_part({origin, part}, "dropout " + dropout->dump(), "null"));
+    log::note(fmt::format("{}: dropout {} is ignored: the same text gets the same ids", origin,
+                          dropout->dump()));
   }
   return {};
 }
 
 }  // namespace
 
-Result<Bpe> Bpe::from_json(const Json& json, std::string_view origin) {
-  if (!json.is_object()) return fail(malformed_part({origin, part}, "it is not an object"));
-  // Old files leave the type out.
-  const auto type = json.find("type");
-  if (type != json.end() && *type != "BPE") {
-    return fail(unsupported_part({origin, part}, type->dump(), "BPE"));
-  }
+Result<std::unique_ptr<Bpe>> Bpe::from_json(const Json& json, std::string_view origin) {
   FATHOM_CHECK(refuse_unsupported(json, origin));
-  Bpe bpe;
-  bpe.byte_fallback_ = flag(json, "byte_fallback");
-  bpe.fuse_unknown_ = flag(json, "fuse_unk");
-  bpe.ignore_merges_ = flag(json, "ignore_merges");
-  FATHOM_CHECK(bpe.read_vocabulary(json, origin));
-  FATHOM_CHECK(bpe.read_merges(json, origin));
+  auto bpe = std::make_unique<Bpe>();
+  bpe->byte_fallback_ = flag(json, "byte_fallback");
+  bpe->fuse_unknown_ = flag(json, "fuse_unk");
+  bpe->ignore_merges_ = flag(json, "ignore_merges");
+  FATHOM_ASSIGN(bpe->ids_, Vocabulary::from_json(json, origin));
+  FATHOM_ASSIGN(bpe->unknown_, bpe->ids_.unknown(json, origin));
+  bpe->find_byte_pieces();
+  FATHOM_CHECK(bpe->read_merges(json, origin));
   // Cutting must not separate unknown characters that would fuse.
-  const bool all_bytes = std::ranges::all_of(bpe.has_byte_, [](bool has) { return has; });
-  bpe.may_cut_ = (bpe.byte_fallback_ && all_bytes) || !bpe.unknown_;
+  const bool all_bytes = std::ranges::all_of(bpe->has_byte_, [](bool has) { return has; });
+  bpe->may_cut_ = (bpe->byte_fallback_ && all_bytes) || !bpe->unknown_;
   return bpe;
 }
 
-Result<void> Bpe::read_vocabulary(const Json& json, std::string_view origin) {
-  const auto vocab = json.find("vocab");
-  if (vocab == json.end() || !vocab->is_object()) {
-    return fail(malformed_part({origin, part}, "it has no vocab"));
-  }
-  for (const auto& [piece, id] : vocab->items()) {
-    if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= id_limit) {
-      return fail(malformed_part(
-          {origin, part}, fmt::format("the id {} of \"{}\" is not a token id", id.dump(), piece)));
-    }
-    ids_.emplace(piece, id.get<TokenId>());
-  }
-  for (const auto& [piece, id] : ids_) {
-    const int byte = fallback_byte(piece);
+void Bpe::find_byte_pieces() {
+  for (std::size_t byte = 0; byte < bytes_.size(); ++byte) {
     // Only the spelling with capital digits is the byte's piece.
-    if (byte >= 0 && piece == fmt::format("<0x{:02X}>", byte)) {
-      bytes_[static_cast<std::size_t>(byte)] = id;
-      has_byte_[static_cast<std::size_t>(byte)] = true;
+    if (const auto id = find(fmt::format("<0x{:02X}>", byte))) {
+      bytes_[byte] = *id;
+      has_byte_[byte] = true;
     }
   }
-  const auto unknown = json.find("unk_token");
-  if (unknown != json.end() && unknown->is_string()) {
-    unknown_ = find(unknown->get_ref<const std::string&>());
-    if (!unknown_) {
-      return fail(malformed_part({origin, part},
-                                 fmt::format("unk_token {} is not in vocab", unknown->dump())));
-    }
-  }
-  return {};
 }
 
 Result<void> Bpe::read_merges(const Json& json, std::string_view origin) {
@@ -144,12 +120,6 @@ void Bpe::note_junctions(const std::string& left, const std::string& right) {
   }
 }
 
-std::optional<TokenId> Bpe::find(std::string_view piece) const {
-  const auto at = ids_.find(piece);
-  if (at == ids_.end()) return std::nullopt;
-  return at->second;
-}
-
 const Bpe::Merge* Bpe::merge_of(TokenId left, TokenId right) const {
   const auto at = merges_.find(pair_key(left, right));
   return at == merges_.end() ? nullptr : &at->second;
@@ -161,25 +131,29 @@ void Bpe::to_symbols(std::string_view text, std::vector<Symbol>& symbols) const 
     const auto index = static_cast<std::int32_t>(symbols.size());
     symbols.push_back({id, index - 1, index + 1, true});
   };
-  bool after_unknown = false;
+  // An unknown waits for its neighbours; byte pieces overtake it, as in the reference library.
+  bool waiting = false;
+  const auto flush = [&] {
+    if (std::exchange(waiting, false)) push(*unknown_);
+  };
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t length = utf8_unit(text, at).length;
     const std::string_view character = text.substr(at, length);
     at += length;
     if (const auto id = find(character)) {
+      flush();
       push(*id);
-      after_unknown = false;
       continue;
     }
     const auto has = [&](char c) { return has_byte_[static_cast<unsigned char>(c)]; };
     if (byte_fallback_ && std::ranges::all_of(character, has)) {
       for (const char c : character) push(bytes_[static_cast<unsigned char>(c)]);
-      after_unknown = false;
     } else if (unknown_) {
-      if (!(fuse_unknown_ && after_unknown)) push(*unknown_);
-      after_unknown = true;
+      if (!fuse_unknown_) flush();
+      waiting = true;
     }
   }
+  flush();
   if (!symbols.empty()) symbols.back().next = -1;
 }
 

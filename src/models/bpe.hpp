@@ -14,8 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -23,32 +23,23 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/result.hpp"
-#include "models/token_id.hpp"
+#include "models/token_model.hpp"
+#include "models/vocabulary.hpp"
 
 namespace fathom::models {
 
-class Bpe {
+class Bpe final : public TokenModel {
  public:
-  // `json` is the value of "model".
-  static Result<Bpe> from_json(const nlohmann::json& json, std::string_view origin);
+  static Result<std::unique_ptr<Bpe>> from_json(const nlohmann::json& json,
+                                                std::string_view origin);
 
-  // Appends the ids of one word; `text` is valid UTF-8. A character that is neither in the
-  // vocabulary nor covered by byte fallback becomes the unknown token, or nothing without one.
-  void encode(std::string_view text, std::vector<TokenId>& out) const;
-
-  std::optional<TokenId> find(std::string_view piece) const;
-
- private:
-  struct TextHash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const {
-      return std::hash<std::string_view>()(text);
-    }
-  };
-
- public:
-  using Vocabulary = std::unordered_map<std::string, TokenId, TextHash, std::equal_to<>>;
-  const Vocabulary& vocabulary() const { return ids_; }
+  // A character that is neither in the vocabulary nor covered by byte fallback becomes the unknown
+  // token, or nothing without one.
+  void encode(std::string_view text, std::vector<TokenId>& out) const override;
+  std::optional<TokenId> find(std::string_view piece) const override { return ids_.find(piece); }
+  void each_piece(const std::function<void(std::string_view, TokenId)>& each) const override {
+    ids_.each(each);
+  }
 
  private:
   struct Merge {
@@ -78,7 +69,7 @@ class Bpe {
       return static_cast<std::size_t>(pair ^ (pair >> 29));
     }
   };
-  Result<void> read_vocabulary(const nlohmann::json& json, std::string_view origin);
+  void find_byte_pieces();
   Result<void> read_merges(const nlohmann::json& json, std::string_view origin);
   void note_junctions(const std::string& left, const std::string& right);
   const Merge* merge_of(TokenId left, TokenId right) const;

@@ -28,7 +28,9 @@ Error unusable(Errc code, const std::filesystem::path& file) {
   return Error(code, "read data").on(file.string());
 }
 
-Result<std::vector<std::filesystem::path>> files_of(const std::filesystem::path& path) {
+}  // namespace
+
+Result<std::vector<std::filesystem::path>> data_files(const std::filesystem::path& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) {
@@ -49,8 +51,6 @@ Result<std::vector<std::filesystem::path>> files_of(const std::filesystem::path&
   return files;
 }
 
-}  // namespace
-
 Result<Dataset> Dataset::open(const std::filesystem::path& path, const Tokenizer& tokenizer,
                               const DatasetOptions& options) {
   FATHOM_ASSERT(options.sequence_length > 0 && options.vocabulary > 0, "data options are not set");
@@ -59,7 +59,7 @@ Result<Dataset> Dataset::open(const std::filesystem::path& path, const Tokenizer
   if (options.vocabulary > std::uint64_t{std::numeric_limits<std::uint16_t>::max()} + 1) {
     data.ids_ = std::vector<std::uint32_t>();
   }
-  FATHOM_ASSIGN(const std::vector<std::filesystem::path> files, files_of(path));
+  FATHOM_ASSIGN(const std::vector<std::filesystem::path> files, data_files(path));
   for (const std::filesystem::path& file : files) FATHOM_CHECK(data.add(file, tokenizer));
   std::visit([](auto& ids) { ids.shrink_to_fit(); }, data.ids_);
 

@@ -65,6 +65,9 @@ class Dataset {
   std::uint64_t windows_ = 0;
 };
 
+// The file, or the regular files of the directory in the order of their names.
+Result<std::vector<std::filesystem::path>> data_files(const std::filesystem::path& path);
+
 // A permutation of 0 … count − 1 that depends on (seed, pass) alone and needs no memory.
 std::uint64_t permuted(std::uint64_t index, std::uint64_t count, std::uint64_t seed,
                        std::uint64_t pass);

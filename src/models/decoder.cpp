@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "models/byte_level.hpp"
+#include "models/text_pattern.hpp"
 #include "models/tokenizer_part.hpp"
 #include "models/utf8.hpp"
 
@@ -75,41 +77,56 @@ int fallback_byte(std::string_view piece) {
 Result<Decoder::Step> Decoder::make_step(std::string_view type, const Json& json,
                                          std::string_view origin) {
   const PartPlace place{origin, "decoder"};
-  Step step{};
+  if (type == "ByteFallback") return Step([](Pieces& all) { all = decode_bytes(std::move(all)); });
+  if (type == "Fuse") return Step([](Pieces& all) { all = {fuse(all, "")}; });
+  if (type == "ByteLevel")
+    return Step([](Pieces& all) {
+      std::string bytes;
+      for (const std::string& piece : all) bytes += from_byte_level(piece);
+      all = {valid_utf8(bytes)};
+    });
   if (type == "Replace") {
-    step.kind = Kind::replace;
-    FATHOM_ASSIGN(step.pattern, literal_pattern(json, place));
-    step.content = part_text(json, "content");
-  } else if (type == "ByteFallback") {
-    step.kind = Kind::byte_fallback;
-  } else if (type == "Fuse") {
-    step.kind = Kind::fuse;
-  } else if (type == "Strip") {
-    step.kind = Kind::strip;
-    step.content = part_text(json, "content");
-    if (step.content.empty()) return fail(malformed_part(place, "Strip has no content"));
-    for (const auto& [key, value] :
-         {std::pair("start", &Step::start), std::pair("stop", &Step::stop)}) {
-      const auto at = json.find(key);
-      if (at == json.end() || !at->is_number_unsigned()) {
-        return fail(malformed_part(place, "start and stop of Strip are not whole numbers"));
-      }
-      step.*value = at->get<std::size_t>();
-    }
-  } else if (type == "Metaspace") {
-    step.kind = Kind::metaspace;
-    step.pattern = part_text(json, "replacement");
-    if (step.pattern.empty()) {
-      return fail(malformed_part(place, "Metaspace has no replacement"));
-    }
-    const auto add_prefix = json.find("add_prefix_space");
-    step.drop_first = part_text(json, "prepend_scheme") != "never" &&
-                      !(add_prefix != json.end() && *add_prefix == false);
-  } else {
-    return fail(unsupported_part(place, fmt::format("\"{}\"", type),
-                                 "Replace, ByteFallback, Fuse, Strip, Metaspace, Sequence"));
+    FATHOM_ASSIGN(TextPattern pattern, TextPattern::from_json(json, place));
+    return Step([pattern = std::move(pattern), content = part_text(json, "content")](Pieces& all) {
+      for (std::string& piece : all) piece = pattern.replace(piece, content);
+    });
   }
-  return step;
+  if (type == "Strip") {
+    const std::string content = part_text(json, "content");
+    if (content.empty()) return fail(malformed_part(place, "Strip has no content"));
+    std::size_t counts[2] = {};
+    for (const auto& [i, key] : {std::pair(0, "start"), std::pair(1, "stop")}) {
+      const auto at = json.find(key);
+      if (at == json.end() || !at->is_number_unsigned())
+        return fail(malformed_part(place, "start and stop of Strip are not whole numbers"));
+      counts[i] = at->get<std::size_t>();
+    }
+    return Step([content, start = counts[0], stop = counts[1]](Pieces& all) {
+      for (std::string& piece : all) strip(piece, content, start, stop);
+    });
+  }
+  if (type == "Metaspace") {
+    const std::string mark = part_text(json, "replacement");
+    if (mark.empty()) return fail(malformed_part(place, "Metaspace has no replacement"));
+    // The mark that was put in front of the text goes with the others of the first piece.
+    const bool drop_first = json.contains("prepend_scheme")
+                                ? part_text(json, "prepend_scheme") != "never"
+                                : part_flag(json, "add_prefix_space", true);
+    return Step([mark = TextPattern(mark), drop_first](Pieces& all) {
+      for (std::size_t i = 0; i < all.size(); ++i)
+        all[i] = mark.replace(all[i], i == 0 && drop_first ? "" : " ");
+    });
+  }
+  if (type == "BPEDecoder") {
+    const std::string suffix = json.contains("suffix") ? part_text(json, "suffix") : "</w>";
+    return Step([suffix = TextPattern(suffix)](Pieces& all) {
+      for (std::size_t i = 0; i < all.size(); ++i)
+        all[i] = suffix.replace(all[i], i + 1 == all.size() ? "" : " ");
+    });
+  }
+  return fail(unsupported_part(
+      place, fmt::format("\"{}\"", type),
+      "null, ByteLevel, Metaspace, ByteFallback, Fuse, Strip, Replace, BPEDecoder, Sequence"));
 }
 
 Result<Decoder> Decoder::from_json(const Json& json, std::string_view origin) {
@@ -120,28 +137,13 @@ Result<Decoder> Decoder::from_json(const Json& json, std::string_view origin) {
   for (const auto& [type, part] : steps) {
     FATHOM_ASSIGN(Step step, make_step(type, *part, origin));
     decoder.steps_.push_back(std::move(step));
+    decoder.byte_level_ |= type == "ByteLevel";
   }
   return decoder;
 }
 
 std::string Decoder::apply(std::vector<std::string> pieces) const {
-  for (const Step& step : steps_) {
-    switch (step.kind) {
-      case Kind::replace:
-        for (std::string& piece : pieces) piece = replace_all(piece, step.pattern, step.content);
-        break;
-      case Kind::byte_fallback: pieces = decode_bytes(std::move(pieces)); break;
-      case Kind::fuse: pieces = {fuse(pieces, "")}; break;
-      case Kind::strip:
-        for (std::string& piece : pieces) strip(piece, step.content, step.start, step.stop);
-        break;
-      case Kind::metaspace:
-        for (std::size_t i = 0; i < pieces.size(); ++i) {
-          pieces[i] = replace_all(pieces[i], step.pattern, i == 0 && step.drop_first ? "" : " ");
-        }
-        break;
-    }
-  }
+  for (const Step& step : steps_) step(pieces);
   return fuse(pieces, join_with_spaces_ ? " " : "");
 }
 

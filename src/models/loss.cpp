@@ -20,6 +20,7 @@ struct Softmax {
   at::Tensor valid;  // bool [c]
   at::Tensor ids;    // [c, 1], ignored targets as 0
   at::Tensor total;  // sums of the exponentials [c]
+  at::Tensor rows;   // loss of each row, 0 where ignored
   at::Tensor loss;   // double, sum over the valid rows
 };
 Softmax exponentiate(at::Tensor& logits, const at::Tensor& targets) {
@@ -30,9 +31,8 @@ Softmax exponentiate(at::Tensor& logits, const at::Tensor& targets) {
   const at::Tensor picked = logits.gather(1, softmax.ids).squeeze(1);
   logits.exp_();
   softmax.total = logits.sum({1});
-  const at::Tensor rows =
-      softmax.total.log().sub_(picked).masked_fill_(softmax.valid.logical_not(), 0);
-  softmax.loss = rows.sum(at::kDouble);
+  softmax.rows = softmax.total.log().sub_(picked).masked_fill_(softmax.valid.logical_not(), 0);
+  softmax.loss = softmax.rows.sum(at::kDouble);
   return softmax;
 }
 
@@ -85,6 +85,22 @@ Result<double> head_loss(const Head& head, std::span<const at::Tensor> parameter
   });
 }
 
+Result<at::Tensor> head_log_probabilities(const Head& head, std::span<const at::Tensor> parameters,
+                                          const at::Tensor& hidden, const at::Tensor& targets,
+                                          std::int64_t chunk_rows) {
+  check(hidden, targets, chunk_rows);
+  return guarded("compute log-probabilities", [&]() -> Result<at::Tensor> {
+    const NoGrad quiet;
+    at::Tensor all = at::zeros({hidden.size(0)}, hidden.options().dtype(at::kFloat));
+    for (std::int64_t row = 0; row < hidden.size(0); row += chunk_rows) {
+      const std::int64_t rows = std::min(chunk_rows, hidden.size(0) - row);
+      at::Tensor logits = head.logits(parameters, hidden.narrow(0, row, rows)).to(at::kFloat);
+      all.narrow(0, row, rows).sub_(exponentiate(logits, targets.narrow(0, row, rows)).rows);
+    }
+    return all;
+  });
+}
+
 Result<HeadLoss> head_loss_backward(const Head& head, std::span<const at::Tensor> parameters,
                                     const at::Tensor& hidden, const at::Tensor& targets,
                                     std::int64_t chunk_rows, double scale,
@@ -94,7 +110,7 @@ Result<HeadLoss> head_loss_backward(const Head& head, std::span<const at::Tensor
   return guarded("compute the loss and its gradient", [&]() -> Result<HeadLoss> {
     const NoGrad quiet;
     const at::Tensor sum = no_loss(hidden);
-    HeadLoss loss{0, at::empty_like(hidden.detach())};
+    HeadLoss loss{sum, at::empty_like(hidden.detach())};
     for (std::int64_t row = 0; row < hidden.size(0); row += chunk_rows) {
       const std::int64_t rows = std::min(chunk_rows, hidden.size(0) - row);
       TensorList bound, inputs{leaf(hidden.narrow(0, row, rows))};
@@ -125,7 +141,6 @@ Result<HeadLoss> head_loss_backward(const Head& head, std::span<const at::Tensor
         accumulate(accumulators[wanted[i]], grads[i + 1]);
       }
     }
-    loss.sum = sum.item<double>();
     return loss;
   });
 }

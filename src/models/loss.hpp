@@ -35,9 +35,16 @@ Result<double> head_loss(const Head& head, std::span<const at::Tensor> parameter
                          const at::Tensor& hidden, const at::Tensor& targets,
                          std::int64_t chunk_rows);
 
+// The log-probability of each target, fp32 [n]; 0 where it is ignored.
+Result<at::Tensor> head_log_probabilities(const Head& head, std::span<const at::Tensor> parameters,
+                                          const at::Tensor& hidden, const at::Tensor& targets,
+                                          std::int64_t chunk_rows);
+
 struct HeadLoss {
-  double sum = 0;       // as head_loss, not scaled
+  at::Tensor total;     // as head_loss, not scaled: a double beside hidden, perhaps yet to come
   at::Tensor gradient;  // of scale · sum by hidden, [n, h] in the type of hidden
+
+  double sum() const { return total.item<double>(); }  // waits for the device
 };
 
 // `accumulators`: one fp32 tensor per parameter and of its shape, to which the gradients of

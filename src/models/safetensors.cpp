@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -134,7 +135,18 @@ Result<SafetensorsReader> SafetensorsReader::open(const std::filesystem::path& p
     FATHOM_ASSIGN(weight_map, read_index(path / "model.safetensors.index.json"));
     std::set<std::string> shards;
     for (const auto& [name, shard] : weight_map) shards.insert(shard);
-    for (const std::string& shard : shards) reader.files_.push_back(path / shard);
+    std::vector<std::string> absent;
+    for (const std::string& shard : shards) {
+      reader.files_.push_back(path / shard);
+      if (!std::filesystem::exists(path / shard, ignored)) absent.push_back(shard);
+    }
+    if (!absent.empty()) {
+      return fail(Error(Errc::not_found, "open a model's weights")
+                      .on(path.string())
+                      .because(fmt::format("files that the index names are missing: {}",
+                                           fmt::join(absent, ", ")))
+                      .remedy("fetch the model again"));
+    }
   } else {
     return fail(Error(Errc::not_found, "open a model's weights")
                     .on(path.string())
@@ -159,13 +171,16 @@ Result<SafetensorsReader> SafetensorsReader::open(const std::filesystem::path& p
       reader.tensors_.push_back(std::move(tensor));
     }
   }
+  std::vector<std::string> absent;
   for (const auto& [name, shard] : weight_map) {
-    if (!reader.by_name_.contains(name)) {
-      return fail(Error(Errc::bad_input, "open a model's weights")
-                      .on(fmt::format("{}, tensor \"{}\"", (path / shard).string(), name))
-                      .because("the index lists it, but the file does not hold it")
-                      .remedy("fetch the model again"));
-    }
+    if (!reader.by_name_.contains(name)) absent.push_back(fmt::format("\"{}\" in {}", name, shard));
+  }
+  if (!absent.empty()) {
+    return fail(Error(Errc::bad_input, "open a model's weights")
+                    .on(path.string())
+                    .because(fmt::format("the index lists tensors that the files do not hold: {}",
+                                         fmt::join(absent, ", ")))
+                    .remedy("fetch the model again"));
   }
   return reader;
 }

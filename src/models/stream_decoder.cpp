@@ -35,7 +35,7 @@ std::string StreamDecoder::push(TokenId id) {
   const std::string known = tokenizer_.decode(std::span(window_).first(shown_), skip_special_);
   const std::string all = tokenizer_.decode(window_, skip_special_);
   const bool waiting =
-      all.ends_with(replacement_character) && window_.size() - shown_ < longest_wait;
+      tokenizer_.ends_inside_character(window_) && window_.size() - shown_ < longest_wait;
   if (all.size() <= known.size() || waiting) return {};
   std::string text = emit(all, known);
   // What was just shown is the context of what comes next.

@@ -2,12 +2,12 @@
 //
 // Tokenizer: text ↔ token ids, from a Hugging Face tokenizer.json, or bytes when there is none.
 //
-// Purpose      SentencePiece-style BPE (Llama 2, Mistral, TinyLlama, …): added tokens are cut out
-//              first, each segment is normalised and merged on its own. Other kinds are refused by
-//              name, never approximated. Without tokenizer.json the ids are the text's bytes.
-// Text         UTF-8. Ill-formed sequences become U+FFFD before BPE (the byte tokenizer keeps
-// them);
-//              decoded text is always well-formed.
+// Purpose      tokenizer.json: BPE (byte-level and SentencePiece-style), Unigram and WordLevel,
+//              with the same ids as the `tokenizers` library; kinds and steps that are not computed
+//              here are refused by name, never approximated. Without it, tokenizer.model or
+//              spiece.model through libsentencepiece; without either the ids are the text's bytes.
+// Text         UTF-8. Ill-formed sequences become U+FFFD first, as Python's errors="replace" does
+//              (the byte tokenizer keeps them); decoded text is always well-formed.
 // Ownership    Movable; owns its tables.
 // Threads      Immutable once loaded.
 //
@@ -33,7 +33,8 @@ namespace fathom::models {
 
 class Tokenizer {
  public:
-  // `path`: a model directory, a tokenizer.json, or a preset's config file (byte tokenizer).
+  // `path`: a model directory, a tokenizer.json or .model file, or a preset's config file (byte
+  // tokenizer). Truncation and padding that the file names are not applied.
   static Result<Tokenizer> load(const std::filesystem::path& path);
   // `origin` names the text in Errors.
   static Result<Tokenizer> parse(std::string_view json, std::string_view origin);
@@ -53,12 +54,16 @@ class Tokenizer {
   // Ids without a piece are left out; `skip_special` leaves out special tokens.
   std::string decode(std::span<const TokenId> ids, bool skip_special) const;
 
+  // Whether the last of these tokens leave a character incomplete that further ones may complete.
+  bool ends_inside_character(std::span<const TokenId> ids) const;
+
   // One more than the largest id.
   std::uint64_t vocabulary() const;
   bool is_bytes() const;
 
  private:
   struct State;
+  static Result<Tokenizer> from_sentencepiece(const std::filesystem::path& file);
   explicit Tokenizer(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

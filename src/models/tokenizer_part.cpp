@@ -29,22 +29,31 @@ Result<std::string_view> part_type(const Json& json, PartPlace place) {
   return at->get_ref<const std::string&>();
 }
 
-Result<std::vector<PartStep>> part_steps(const Json& json, const char* list_key, PartPlace place) {
+namespace {
+
+constexpr int deepest_nesting = 16;
+
+Result<void> add_steps(const Json& json, const char* list_key, PartPlace place, int depth,
+                       std::vector<PartStep>& steps) {
   FATHOM_ASSIGN(const std::string_view type, part_type(json, place));
-  std::vector<PartStep> steps;
   if (type != "Sequence") {
     steps.push_back({type, &json});
-    return steps;
+    return {};
   }
+  if (depth == deepest_nesting)
+    return fail(malformed_part(place, "Sequences are nested without end"));
   const auto list = json.find(list_key);
   if (list == json.end() || !list->is_array())
     return fail(malformed_part(place, fmt::format("Sequence has no {}", list_key)));
-  for (const Json& step : *list) {
-    FATHOM_ASSIGN(const std::string_view inner, part_type(step, place));
-    if (inner == "Sequence")
-      return fail(unsupported_part(place, "a Sequence in a Sequence", "one Sequence"));
-    steps.push_back({inner, &step});
-  }
+  for (const Json& step : *list) FATHOM_CHECK(add_steps(step, list_key, place, depth + 1, steps));
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<PartStep>> part_steps(const Json& json, const char* list_key, PartPlace place) {
+  std::vector<PartStep> steps;
+  FATHOM_CHECK(add_steps(json, list_key, place, 0, steps));
   return steps;
 }
 
@@ -53,30 +62,9 @@ std::string part_text(const Json& json, const char* key) {
   return at != json.end() && at->is_string() ? at->get<std::string>() : std::string();
 }
 
-Result<std::string> literal_pattern(const Json& json, PartPlace place) {
-  const auto pattern = json.find("pattern");
-  if (pattern == json.end() || !pattern->is_object())
-    return fail(malformed_part(place, "Replace has no pattern"));
-  if (!pattern->contains("String"))
-    return fail(unsupported_part(place, "a Replace with " + pattern->dump(),
-                                 "Replace with a String pattern"));
-  std::string text = part_text(*pattern, "String");
-  if (text.empty())
-    return fail(malformed_part(place, "the pattern of Replace is not a text or is empty"));
-  return text;
-}
-
-std::string replace_all(std::string_view text, std::string_view pattern, std::string_view content) {
-  std::string out;
-  out.reserve(text.size() + text.size() / 4);
-  std::size_t from = 0;
-  for (std::size_t at; (at = text.find(pattern, from)) != std::string_view::npos;
-       from = at + pattern.size()) {
-    out += text.substr(from, at - from);
-    out += content;
-  }
-  out += text.substr(from);
-  return out;
+bool part_flag(const Json& json, const char* key, bool fallback) {
+  const auto at = json.find(key);
+  return at != json.end() && at->is_boolean() ? at->get<bool>() : fallback;
 }
 
 }  // namespace fathom::models

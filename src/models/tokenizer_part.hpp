@@ -33,19 +33,16 @@ struct PartStep {  // both point into the part
 // The type of a part or step, as it stands in `json`. Errors: bad_input when it has none.
 Result<std::string_view> part_type(const nlohmann::json& json, PartPlace place);
 
-// The steps of a part: those under `list_key` of a Sequence, else the part itself. `json` must
-// outlive them. Errors: bad_input for a step without type, unsupported for nested Sequences.
+// The steps of a part: those under `list_key` of a Sequence (of Sequences), else the part itself.
+// `json` must outlive them. Errors: bad_input for a step without type or nesting without end.
 Result<std::vector<PartStep>> part_steps(const nlohmann::json& json, const char* list_key,
                                          PartPlace place);
 
 // The text under `key`; empty when there is none.
 std::string part_text(const nlohmann::json& json, const char* key);
 
-// The literal of {"pattern": {"String": …}}; a {"Regex": …} is refused.
-Result<std::string> literal_pattern(const nlohmann::json& json, PartPlace place);
-
-// All literal occurrences of `pattern` (not empty) replaced, from left to right.
-std::string replace_all(std::string_view text, std::string_view pattern, std::string_view content);
+// The truth under `key`; `fallback` when there is none.
+bool part_flag(const nlohmann::json& json, const char* key, bool fallback);
 
 Error unsupported_part(PartPlace place, std::string_view found, std::string_view supported);
 Error malformed_part(PartPlace place, std::string_view why);

@@ -69,22 +69,37 @@ std::uint64_t block_hash(std::span<const std::byte> bytes, std::uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
 }
 
-BlockHashes::BlockHashes(const Layout& layout, Verify verify) : verify_(verify) {
+std::uint64_t block_count(const Layout& layout) {
+  std::uint64_t count = 0;
+  for (ChunkId chunk = 0; chunk < layout.chunks().size(); ++chunk)
+    for (const Section section : all_sections)
+      if (has(layout.chunk(chunk).stored, section))
+        count += ceil_div(layout.padded_bytes(chunk, section), hash_block_bytes);
+  return count;
+}
+
+BlockHashes::BlockHashes(const Layout& layout, Verify verify, bool keep_all)
+    : verify_(verify), recorded_(keep_all ? Verify::full : verify) {
   first_.reserve(layout.chunks().size() * section_count);
   std::size_t total = 0;
   for (ChunkId chunk = 0; chunk < layout.chunks().size(); ++chunk) {
     for (const Section section : all_sections) {
       first_.push_back(total);
-      if (verify != Verify::off && has(layout.chunk(chunk).stored, section))
+      if (records() && has(layout.chunk(chunk).stored, section))
         total += ceil_div(layout.padded_bytes(chunk, section), hash_block_bytes);
     }
   }
   hashes_.assign(total, 0);
 }
 
+void BlockHashes::restore(std::span<const std::uint64_t> hashes) {
+  FATHOM_ASSERT(hashes.size() == hashes_.size(), "as many hashes come back as were taken");
+  std::ranges::copy(hashes, hashes_.begin());
+}
+
 void BlockHashes::record(ChunkId chunk, Section section, std::uint64_t generation,
                          std::span<const std::byte> bytes, ThreadPool& pool) {
-  const Selection selection(verify_, chunk, generation, bytes.size());
+  const Selection selection(recorded_, chunk, generation, bytes.size());
   std::uint64_t* const hashes = hashes_.data() + first(chunk, section);
   pool.parallel_for(selection.count, blocks_per_range, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {

@@ -37,6 +37,9 @@ std::uint64_t block_seed(ChunkId chunk, Section section, std::uint64_t generatio
 
 std::uint64_t block_hash(std::span<const std::byte> bytes, std::uint64_t seed);
 
+// How many blocks the stored sections of a layout have.
+std::uint64_t block_count(const Layout& layout);
+
 class BlockHashes {
  public:
   struct Mismatch {
@@ -46,9 +49,16 @@ class BlockHashes {
     std::uint64_t expected = 0, found = 0;  // hashes of the first bad block
   };
 
-  BlockHashes(const Layout& layout, Verify verify);
+  // `keep_all`: record() hashes every block whatever `verify` says, for those who check later.
+  BlockHashes(const Layout& layout, Verify verify, bool keep_all = false);
 
   Verify verify() const { return verify_; }
+  bool records() const { return recorded_ != Verify::off; }
+
+  // Every hash: of chunk 0's stored sections, their blocks in order, then of chunk 1's, … Not while
+  // anything is recorded.
+  std::span<const std::uint64_t> all() const { return hashes_; }
+  void restore(std::span<const std::uint64_t> hashes);
 
   // Hashes the blocks of `section` (its padded bytes) that this generation is checked by.
   void record(ChunkId chunk, Section section, std::uint64_t generation,
@@ -63,7 +73,7 @@ class BlockHashes {
     return first_[chunk * section_count + index(section)];
   }
 
-  Verify verify_;
+  Verify verify_, recorded_;
   std::vector<std::size_t> first_;  // index of (chunk, section)'s first hash
   std::vector<std::uint64_t> hashes_;
 };

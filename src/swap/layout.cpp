@@ -81,6 +81,8 @@ Layout Layout::build(const LayoutInput& input) {
     chunk_count += ceil_div(elements, input.chunk_elements);
   FATHOM_ASSERT(chunk_count <= std::numeric_limits<ChunkId>::max(), "chunk ids fit in 32 bits");
   layout.chunks_.reserve(chunk_count);
+  FATHOM_ASSERT(input.chunk_paths.empty() || input.chunk_paths.size() == chunk_count,
+                "every chunk has a path, or none is given");
 
   Striper striper(input.path_weights);
   const SectionMask present = input.sections.present();
@@ -96,7 +98,8 @@ Layout Layout::build(const LayoutInput& input) {
       chunk.bytes = padded(input.sections, chunk.elements, chunk.stored);
       if (chunk.bytes > 0) {
         const std::uint64_t extent = round_up(chunk.bytes, extent_alignment);
-        chunk.path = striper.next(extent);
+        chunk.path = input.chunk_paths.empty() ? striper.next(extent)
+                                               : input.chunk_paths[layout.chunks_.size()];
         chunk.offset = layout.file_bytes_[chunk.path];
         layout.file_bytes_[chunk.path] += extent;
       }

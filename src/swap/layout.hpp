@@ -46,6 +46,8 @@ struct LayoutInput {
   // Sections of (unit, chunk index within the unit) that need file space; default: all that exist.
   std::function<SectionMask(std::uint32_t, std::uint32_t)> stored = {};
   std::vector<double> path_weights = {1.0};  // share of bytes per path, any positive scale
+  // The path of each chunk, where that is decided already; else they are dealt by weight.
+  std::vector<std::uint32_t> chunk_paths = {};
 };
 
 class Layout {

@@ -4,6 +4,8 @@
 //
 // Formats      split bf16 training  W 2 | lo 2 | m 4 | v 4     (exact fp32 master as W and lo)
 //              fp32 training        W 4 |      | m 4 | v 4
+//              fp16 training        W 2 | lo 4 | m 4 | v 4     (lo is the whole fp32 master)
+//              An optimizer without one of the states m and v has no such section.
 //              inference            W 2 or 4
 #pragma once
 
@@ -51,6 +53,7 @@ struct SectionBytes {
 
 inline constexpr SectionBytes split_bf16_sections{{2, 2, 4, 4}};
 inline constexpr SectionBytes fp32_sections{{4, 0, 4, 4}};
+inline constexpr SectionBytes fp16_sections{{2, 4, 4, 4}};
 inline constexpr SectionBytes weights16_sections{{2, 0, 0, 0}};
 inline constexpr SectionBytes weights32_sections{{4, 0, 0, 0}};
 

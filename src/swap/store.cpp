@@ -1,45 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "swap/store.hpp"
 
-#include <condition_variable>
-#include <cstring>
-#include <mutex>
 #include <numeric>
-#include <optional>
-#include <utility>
 
 #include <fmt/format.h>
 
 #include "base/assert.hpp"
+#include "swap/store_state.hpp"
 
 namespace fathom::swap {
-
-namespace {
-
-// What the store knows of one section of one chunk. Guarded by State::mutex.
-struct SectionRecord {
-  std::uint64_t generation = 0;  // writes begun; 0: never written
-  bool intact = false;           // the last write completed
-  bool writing = false;
-  std::uint32_t readers = 0;
-};
-
-// A transfer under way. Records are reused, so that the steady state allocates none.
-struct Transfer {
-  aio::Request io;
-  ChunkId chunk = 0;
-  SectionMask sections = 0;
-  std::array<std::uint64_t, section_count> generation{};
-  aio::Completion completion;
-  Result<void> outcome;
-};
-
-struct Path {
-  std::optional<aio::File> file;  // absent when the layout puts nothing here
-  std::unique_ptr<aio::Queue> queue;
-};
-
-}  // namespace
 
 std::uint64_t StoreCounters::total_read() const {
   return std::accumulate(read.begin(), read.end(), padding_read);
@@ -49,316 +18,77 @@ std::uint64_t StoreCounters::total_written() const {
   return std::accumulate(written.begin(), written.end(), padding_written);
 }
 
-struct Store::State {
-  State(Layout the_layout, const StoreOptions& options, ThreadPool& the_pool)
-      : layout(std::move(the_layout)),
-        directories(options.paths),
-        unit_names(options.unit_names),
-        pool(the_pool),
-        hashes(layout, options.verify),
-        records(layout.chunks().size() * section_count) {}
-
-  const Layout layout;
-  const std::vector<std::string> directories;
-  const std::vector<std::string> unit_names;
-  ThreadPool& pool;
-  BlockHashes hashes;
-  std::vector<Path> paths;
-
-  mutable std::mutex mutex;
-  std::condition_variable idle;
-  std::vector<SectionRecord> records;
-  std::vector<std::unique_ptr<Transfer>> free;
-  std::size_t outstanding = 0;
-  StoreCounters counters;
-
-  SectionRecord& record(ChunkId chunk, Section section) {
-    return records[chunk * section_count + index(section)];
-  }
-
-  void start(const TransferRequest& request, aio::Completion completion);
-  void hash_then_submit(Transfer* transfer);
-  void submit(Transfer* transfer);
-  void transferred(Transfer* transfer, Result<void> result);
-  void verify(Transfer* transfer);
-  void finish(Transfer* transfer);
-
-  Result<void> begin(Transfer& transfer);
-  void end(Transfer& transfer);
-  void clear_padding(const Transfer& transfer) const;
-
-  std::span<const std::byte> section_bytes(const Transfer& transfer, Section section) const;
-  std::string name(ChunkId chunk, SectionMask sections) const;
-  Error never_written(const Transfer& transfer, Section section) const;
-  Error mismatch(const Transfer& transfer, Section section, const BlockHashes::Mismatch& bad) const;
-};
-
-// --- the course of a transfer: start → (hash) → submit → transferred → (verify) → finish ---------
-
-void Store::State::start(const TransferRequest& request, aio::Completion completion) {
-  FATHOM_ASSERT(request.chunk < layout.chunks().size(), "the chunk exists");
-  FATHOM_ASSERT(request.buffer != nullptr, "a transfer has a buffer");
-  const Chunk& chunk = layout.chunk(request.chunk);
-  // Callers name sets like "the states" for every format; kinds that a format lacks are not meant.
-  const SectionMask sections = request.sections & layout.sections().present();
-  FATHOM_ASSERT((sections & ~chunk.stored) == 0, "every section of a transfer has file space");
-  FATHOM_ASSERT(layout.contiguous(request.chunk, sections),
-                "the sections of a transfer are neighbours in the extent");
-  Section first = Section::v;
-  for (const Section section : all_sections) {
-    if (!has(sections, section)) continue;
-    first = section;
-    break;
-  }
-
-  Transfer* transfer = nullptr;
-  Result<void> begun;
-  {
-    const std::lock_guard lock(mutex);
-    if (free.empty()) free.push_back(std::make_unique<Transfer>());
-    transfer = free.back().release();
-    free.pop_back();
-    ++outstanding;
-    transfer->io = {.direction = request.direction,
-                    .priority = request.priority,
-                    .file = &*paths[chunk.path].file,
-                    .offset = chunk.offset + layout.section_offset(request.chunk, first),
-                    .buffer = request.buffer,
-                    .bytes = layout.padded_bytes(request.chunk, sections)};
-    transfer->chunk = request.chunk;
-    transfer->sections = sections;
-    transfer->completion = std::move(completion);
-    transfer->outcome = {};
-    begun = begin(*transfer);
-  }
-  if (!begun) {
-    // Never on the caller's stack: it may hold a lock that the completion takes.
-    transfer->outcome = std::move(begun);
-    pool.post([this, transfer] { finish(transfer); });
-    return;
-  }
-  if (request.direction == aio::Direction::write) {
-    clear_padding(*transfer);
-    if (hashes.verify() != Verify::off) {
-      pool.post([this, transfer] { hash_then_submit(transfer); });
-      return;
-    }
-  }
-  submit(transfer);
-}
-
-void Store::State::hash_then_submit(Transfer* transfer) {
-  for (const Section section : all_sections)
-    if (has(transfer->sections, section))
-      hashes.record(transfer->chunk, section, transfer->generation[index(section)],
-                    section_bytes(*transfer, section), pool);
-  submit(transfer);
-}
-
-void Store::State::submit(Transfer* transfer) {
-  const Path& path = paths[layout.chunk(transfer->chunk).path];
-  path.queue->submit(transfer->io, [this, transfer](Result<void> result) {
-    transferred(transfer, std::move(result));
-  });
-}
-
-void Store::State::transferred(Transfer* transfer, Result<void> result) {
-  if (!result) {
-    transfer->outcome =
-        fail(std::move(result.error()).within(name(transfer->chunk, transfer->sections)));
-  } else if (transfer->io.direction == aio::Direction::read && hashes.verify() != Verify::off) {
-    pool.post([this, transfer] {
-      verify(transfer);
-      finish(transfer);
-    });
-    return;
-  }
-  finish(transfer);
-}
-
-void Store::State::verify(Transfer* transfer) {
-  for (const Section section : all_sections) {
-    if (!has(transfer->sections, section)) continue;
-    const auto bad = hashes.check(transfer->chunk, section, transfer->generation[index(section)],
-                                  section_bytes(*transfer, section), pool);
-    if (!bad) continue;
-    transfer->outcome = fail(mismatch(*transfer, section, *bad));
-    return;
-  }
-}
-
-void Store::State::finish(Transfer* transfer) {
-  aio::Completion completion = std::move(transfer->completion);
-  Result<void> outcome = std::move(transfer->outcome);
-  {
-    const std::lock_guard lock(mutex);
-    end(*transfer);
-    free.emplace_back(transfer);
-  }
-  completion(std::move(outcome));
-  completion = nullptr;  // what it holds must be gone before drain() returns
-  const std::lock_guard lock(mutex);
-  if (--outstanding == 0) idle.notify_all();
-}
-
-// --- bookkeeping, under the mutex
-// ------------------------------------------------------------------
-
-Result<void> Store::State::begin(Transfer& transfer) {
-  const bool write = transfer.io.direction == aio::Direction::write;
-  for (const Section section : all_sections) {
-    if (!has(transfer.sections, section)) continue;
-    const SectionRecord& kept = record(transfer.chunk, section);
-    FATHOM_ASSERT(!kept.writing, "no transfer of a section meets a write of it");
-    FATHOM_ASSERT(!write || kept.readers == 0, "no write of a section meets a read of it");
-    if (!write && !kept.intact) {
-      // Nothing is held yet, so nothing must be given back.
-      Error error = never_written(transfer, section);
-      transfer.sections = 0;
-      return fail(std::move(error));
-    }
-  }
-  for (const Section section : all_sections) {
-    if (!has(transfer.sections, section)) continue;
-    SectionRecord& kept = record(transfer.chunk, section);
-    if (write) {
-      kept.writing = true;
-      kept.intact = false;
-      ++kept.generation;
-    } else {
-      ++kept.readers;
-    }
-    transfer.generation[index(section)] = kept.generation;
-  }
-  return {};
-}
-
-void Store::State::end(Transfer& transfer) {
-  const bool write = transfer.io.direction == aio::Direction::write;
-  const bool done = transfer.outcome.has_value();
-  std::uint64_t payload = 0;
-  for (const Section section : all_sections) {
-    if (!has(transfer.sections, section)) continue;
-    SectionRecord& kept = record(transfer.chunk, section);
-    if (write) {
-      kept.writing = false;
-      kept.intact = done;
-    } else {
-      --kept.readers;
-    }
-    if (!done) continue;
-    const std::uint64_t bytes = layout.payload_bytes(transfer.chunk, section);
-    payload += bytes;
-    (write ? counters.written : counters.read)[index(section)] += bytes;
-  }
-  if (done)
-    (write ? counters.padding_written : counters.padding_read) += transfer.io.bytes - payload;
-}
-
-// --- buffers and messages
-// --------------------------------------------------------------------------
-
-void Store::State::clear_padding(const Transfer& transfer) const {
-  for (const Section section : all_sections) {
-    if (!has(transfer.sections, section)) continue;
-    const std::uint64_t begin = layout.buffer_offset(transfer.chunk, transfer.sections, section);
-    const std::uint64_t payload = layout.payload_bytes(transfer.chunk, section);
-    std::memset(transfer.io.buffer + begin + payload, 0,
-                layout.padded_bytes(transfer.chunk, section) - payload);
-  }
-}
-
-std::span<const std::byte> Store::State::section_bytes(const Transfer& transfer,
-                                                       Section section) const {
-  return {transfer.io.buffer + layout.buffer_offset(transfer.chunk, transfer.sections, section),
-          layout.padded_bytes(transfer.chunk, section)};
-}
-
-std::string Store::State::name(ChunkId id, SectionMask sections) const {
-  const Chunk& chunk = layout.chunk(id);
-  std::string list;
-  for (const Section section : all_sections)
-    if (has(sections, section)) list += (list.empty() ? "" : "|") + std::string(to_string(section));
-  const std::string unit = chunk.unit < unit_names.size() ? unit_names[chunk.unit]
-                                                          : fmt::format("number {}", chunk.unit);
-  return fmt::format("unit {}, section {} of chunk {}", unit, list, id);
-}
-
-Error Store::State::never_written(const Transfer& transfer, Section section) const {
-  const Chunk& chunk = layout.chunk(transfer.chunk);
-  const bool failed = records[transfer.chunk * section_count + index(section)].generation > 0;
-  return Error(failed ? Errc::corrupt : Errc::bad_input, "read from the store")
-      .on(fmt::format("{}, {} at offset {}", name(transfer.chunk, mask(section)),
-                      paths[chunk.path].file->path(),
-                      chunk.offset + layout.section_offset(transfer.chunk, section)))
-      .because(failed ? "the last write of it failed, so what is there is unknown"
-                      : "it was never written")
-      .remedy(failed ? "see the error of that write; start the run again"
-                     : "load or initialise the unit before reading it");
-}
-
-Error Store::State::mismatch(const Transfer& transfer, Section section,
-                             const BlockHashes::Mismatch& bad) const {
-  const Chunk& chunk = layout.chunk(transfer.chunk);
-  const std::uint64_t blocks =
-      ceil_div(layout.padded_bytes(transfer.chunk, section), hash_block_bytes);
-  const std::uint64_t offset =
-      chunk.offset + layout.section_offset(transfer.chunk, section) + bad.block * hash_block_bytes;
-  return Error(Errc::corrupt, "verify what was read from the store")
-      .on(fmt::format("{}, {} at offset {} (block {} of {})", name(transfer.chunk, mask(section)),
-                      paths[chunk.path].file->path(), offset, bad.block, blocks))
-      .because(fmt::format("the block is not what write {} put there: its hash is {:016x}, not "
-                           "{:016x}; {} of {} blocks looked at differ",
-                           transfer.generation[index(section)], bad.found, bad.expected, bad.bad,
-                           bad.looked_at))
-      .remedy("check the drive's health and memory, and move the store to another device");
-}
-
-// --- the public face
-// -------------------------------------------------------------------------------
+Store::State::State(Layout the_layout, const StoreOptions& options, ThreadPool& the_pool,
+                    bool is_durable)
+    : layout(std::move(the_layout)),
+      unit_names(options.unit_names),
+      pool(the_pool),
+      hashes(layout, options.verify, is_durable),
+      paths(layout.file_bytes().size()),
+      records(layout.chunks().size() * section_count) {}
 
 Store::Store(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Store::~Store() { drain(); }
 
-Result<std::unique_ptr<Store>> Store::create_scratch(Layout layout, const StoreOptions& options,
-                                                     ThreadPool& pool) {
-  return create_scratch(std::move(layout), options, pool, {});
+Result<void> Store::open_queues(const StoreOptions& options,
+                                std::vector<std::unique_ptr<aio::Queue>> queues) {
+  FATHOM_ASSERT(queues.empty() || queues.size() == state_->paths.size(),
+                "there is one queue a path");
+  for (std::size_t i = 0; i < state_->paths.size(); ++i) {
+    StorePath& path = state_->paths[i];
+    if (!queues.empty()) {
+      path.queue = std::move(queues[i]);
+    } else if (path.file != nullptr) {
+      FATHOM_ASSIGN(path.queue, aio::Queue::open(path.directory, options.queue));
+    }
+    if (path.file != nullptr) path.queue->attach(*path.file);
+  }
+  return {};
 }
 
 Result<std::unique_ptr<Store>> Store::create_scratch(
     Layout layout, const StoreOptions& options, ThreadPool& pool,
     std::vector<std::unique_ptr<aio::Queue>> queues) {
-  const std::size_t count = options.paths.size();
-  FATHOM_ASSERT(layout.file_bytes().size() == count,
+  FATHOM_ASSERT(layout.file_bytes().size() == options.paths.size(),
                 "the layout and the options name as many paths");
-  FATHOM_ASSERT(queues.empty() || queues.size() == count, "there is one queue a path");
-
   // Whatever has been made is closed, and its space free again, when a later step fails.
-  auto state = std::make_unique<State>(std::move(layout), options, pool);
-  state->paths.resize(count);
-  for (std::size_t i = 0; i < count; ++i) {
+  auto state = std::make_unique<State>(std::move(layout), options, pool, /*durable=*/false);
+  for (std::size_t i = 0; i < options.paths.size(); ++i) {
+    StorePath& path = state->paths[i];
+    path.directory = options.paths[i];
     const std::uint64_t bytes = state->layout.file_bytes()[i];
     if (bytes == 0) continue;
     FATHOM_ASSIGN(aio::File file, aio::File::create_scratch(options.paths[i], bytes));
-    state->paths[i].file.emplace(std::move(file));
+    path.scratch.emplace(std::move(file));
+    path.file = &*path.scratch;
   }
-  for (std::size_t i = 0; i < count; ++i) {
-    if (!queues.empty()) {
-      state->paths[i].queue = std::move(queues[i]);
-    } else if (state->paths[i].file) {
-      FATHOM_ASSIGN(state->paths[i].queue, aio::Queue::open(options.paths[i], options.queue));
-    }
-    if (state->paths[i].file) state->paths[i].queue->attach(*state->paths[i].file);
+  auto store = std::unique_ptr<Store>(new Store(std::move(state)));
+  FATHOM_CHECK(store->open_queues(options, std::move(queues)));
+  return store;
+}
+
+Result<std::unique_ptr<Store>> Store::over(DurableFiles files, const StoreOptions& options,
+                                           ThreadPool& pool,
+                                           std::vector<std::unique_ptr<aio::Queue>> queues) {
+  auto state = std::make_unique<State>(files.layout(), options, pool, /*durable=*/true);
+  const std::vector<std::string> directories = files.directories();
+  state->durable.emplace(std::move(files));
+  for (std::uint32_t i = 0; i < state->paths.size(); ++i) {
+    state->paths[i].directory = directories[i];
+    state->paths[i].file = state->durable->file(i);
   }
-  return std::unique_ptr<Store>(new Store(std::move(state)));
+  if (state->durable->committed()) state->restore(*state->durable->committed());
+  auto store = std::unique_ptr<Store>(new Store(std::move(state)));
+  FATHOM_CHECK(store->open_queues(options, std::move(queues)));
+  return store;
 }
 
 const Layout& Store::layout() const { return state_->layout; }
 
 void Store::attach(const aio::Arena& arena) {
-  for (const Path& path : state_->paths)
-    if (path.file) path.queue->attach(arena);
+  for (const StorePath& path : state_->paths)
+    if (path.file != nullptr) path.queue->attach(arena);
 }
 
 void Store::transfer(const TransferRequest& request, aio::Completion completion) {
@@ -385,6 +115,15 @@ void Store::drain() {
   state_->idle.wait(lock, [&] { return state_->outstanding == 0; });
 }
 
+Result<void> Store::commit(const CommitState& state) { return state_->commit(state); }
+
+const CommitState* Store::committed() const {
+  if (!state_->durable || !state_->durable->committed()) return nullptr;
+  return &state_->durable->committed()->state;
+}
+
+const DurableFiles* Store::durable() const { return state_->durable ? &*state_->durable : nullptr; }
+
 StoreCounters Store::counters() const {
   const std::lock_guard lock(state_->mutex);
   return state_->counters;
@@ -392,15 +131,15 @@ StoreCounters Store::counters() const {
 
 std::string Store::describe() const {
   std::string text;
-  for (std::size_t i = 0; i < state_->paths.size(); ++i) {
-    const Path& path = state_->paths[i];
-    if (!path.file) continue;
-    text += fmt::format("{}{}: {} {}, {}", text.empty() ? "" : "; ", state_->directories[i],
+  for (const StorePath& path : state_->paths) {
+    if (path.file == nullptr) continue;
+    text += fmt::format("{}{}: {} {}, {}", text.empty() ? "" : "; ", path.directory,
                         format_bytes(path.file->size()), path.queue->describe(),
                         path.file->direct() ? "direct" : "buffered");
   }
   if (text.empty()) text = "nothing on nvme";
-  return fmt::format("{}; verify {}", text, to_string(state_->hashes.verify()));
+  return fmt::format("{}; {}verify {}", text, state_->durable ? "durable, " : "",
+                     to_string(state_->hashes.verify()));
 }
 
 }  // namespace fathom::swap

@@ -2,11 +2,14 @@
 //
 // Store: the files behind a Layout, with every block verified.
 //
-// Purpose      Creates one preallocated file per path, reads and writes runs of sections through
-//              one Queue per path, and proves that what comes back is what was last written there:
-//              every 1 MiB block has an XXH3-64 seeded with (chunk, section, generation, block
-//              index), so a flipped, torn, stale or misdirected block is an Error that names unit,
-//              section, path and offset.
+// Purpose      Reads and writes sections of one preallocated file per path through one Queue per
+//              path, and proves that what comes back is what was last written there: every 1 MiB
+//              block has an XXH3-64 seeded with (chunk, section, generation, block index), so a
+//              flipped, torn, stale or misdirected block is an Error that names unit, section, path
+//              and offset.
+// Modes        Scratch: nameless files, gone with the process. Durable: a job directory per path
+//              (durable_files.hpp); commit() makes what is written the state that a later process
+//              finds, whatever ends this one.
 // Ownership    Owns files and queues. Buffers belong to the kernel until the completion is called.
 // Threads      transfer() may be called from any thread; at most one write of a section may be
 //              under way at a time, and no read of it meanwhile (the step program guarantees it;
@@ -33,6 +36,9 @@
 
 namespace fathom::swap {
 
+class DurableFiles;  // durable_files.hpp
+struct CommitState;  // store_format.hpp
+
 struct StoreOptions {
   std::vector<std::string> paths;  // directories, one per path of the layout
   aio::QueueOptions queue;
@@ -40,9 +46,9 @@ struct StoreOptions {
   std::vector<std::string> unit_names;  // for messages
 };
 
-// A read or write of sections that are neighbours in the extent; in the buffer they lie as in the
-// extent (each padded to 4 KiB, see Layout::buffer_offset). Padding is written as zeros: the Store
-// clears it in the buffer.
+// A read or write of sections of one chunk. In the buffer they follow each other, each padded to
+// 4 KiB (Layout::buffer_offset); neighbours in the extent are one request to the device. Padding is
+// written as zeros: the Store clears it in the buffer.
 struct TransferRequest {
   aio::Direction direction = aio::Direction::read;
   ChunkId chunk = 0;
@@ -65,12 +71,16 @@ class Store {
  public:
   // Scratch mode: nameless files, nothing is left behind. Fails before anything is written when the
   // space is not there. The layout's file_bytes() must match options.paths.
-  static Result<std::unique_ptr<Store>> create_scratch(Layout layout, const StoreOptions& options,
-                                                       ThreadPool& pool);
-  // Over queues of the caller's (one per path): fault injection uses it.
+  // `queues`: the caller's, one per path, instead of opened ones; fault injection uses it.
   static Result<std::unique_ptr<Store>> create_scratch(
       Layout layout, const StoreOptions& options, ThreadPool& pool,
-      std::vector<std::unique_ptr<aio::Queue>> queues);
+      std::vector<std::unique_ptr<aio::Queue>> queues = {});
+
+  // Durable mode over files that were created or opened with Access::run; options.paths is not
+  // looked at. The store begins with what is committed in them.
+  static Result<std::unique_ptr<Store>> over(DurableFiles files, const StoreOptions& options,
+                                             ThreadPool& pool,
+                                             std::vector<std::unique_ptr<aio::Queue>> queues = {});
 
   ~Store();  // drains
   Store(const Store&) = delete;
@@ -88,6 +98,13 @@ class Store {
   void transfer(const TransferRequest& request, aio::Completion completion);
   Result<void> transfer_and_wait(const TransferRequest& request);  // not from a completion
 
+  // Durable mode: what is written now is the state of `state.step`. On success it is on the device;
+  // otherwise the commit before is, nothing may be written any more, and every further commit fails
+  // with the same Error. Every section must have been written; no write may be under way.
+  Result<void> commit(const CommitState& state);
+  const CommitState* committed() const;  // null when nothing is
+  const DurableFiles* durable() const;   // null in scratch mode
+
   void drain();
   StoreCounters counters() const;
   // One line: paths, what the engine of each was set up with, direct or buffered. Not from a
@@ -97,6 +114,8 @@ class Store {
  private:
   struct State;
   explicit Store(std::unique_ptr<State> state);
+  Result<void> open_queues(const StoreOptions& options,
+                           std::vector<std::unique_ptr<aio::Queue>> queues);
   std::unique_ptr<State> state_;
 };
 

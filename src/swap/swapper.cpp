@@ -58,6 +58,7 @@ struct Swapper::State {
 
   Store& store;
   const Program program;
+  Observer observer;  // set before the first pass begins
 
   std::mutex mutex;
   std::condition_variable changed;
@@ -149,8 +150,8 @@ void Swapper::State::demand(NodeId node) {
   while (!search.empty()) {
     const Ready at = search.back();
     search.pop_back();
-    FATHOM_ASSERT(program.transfer(at.node) || (at.pass == current() && at.node == node),
-                  "nothing that the engine waits for needs a node that it has yet to compute");
+    // What is computed on a queue of its own is on its way, and what it needs was waited for.
+    if (program.transfer(at.node) == nullptr && at.node != node) continue;
     for (const Dependency& on : program.after(at.node)) {
       if (on.lag == 0)
         reach(at.pass, on.node);
@@ -195,7 +196,9 @@ void Swapper::State::submit_ready(std::unique_lock<std::mutex>& lock) {
 
 void Swapper::State::transferred(std::uint64_t number, NodeId node, Result<void> result) {
   std::unique_lock lock(mutex);
-  pass_of(number).times[node].completed = now_seconds();
+  TransferTimes& times = pass_of(number).times[node];
+  times.completed = now_seconds();
+  if (observer) observer(number, node, times);
   if (!result) {
     if (!failure) failure = std::move(result).error();
   } else {
@@ -260,6 +263,62 @@ Result<void> Swapper::wait(NodeId node) {
   return {};
 }
 
+Result<void> Swapper::settle_writes(NodeId end) {
+  std::unique_lock lock(state_->mutex);
+  State& state = *state_;
+  FATHOM_ASSERT(state.begun > 0 && end <= state.program.size(), "a pass has begun, with that node");
+  const auto settled = [&] {
+    if (state.failure) return true;
+    // The current pass opens late when the one two before it is unfinished.
+    if (state.open_end < state.begun) return false;
+    const auto written = [&](const Pass& pass, NodeId until) {
+      for (NodeId node = 0; node < until; ++node) {
+        const TransferRequest* transfer = state.program.transfer(node);
+        if (transfer != nullptr && transfer->direction == aio::Direction::write &&
+            pass.stage[node] != Stage::done)
+          return false;
+      }
+      return true;
+    };
+    if (state.finished < state.current() &&
+        !written(state.pass_of(state.current() - 1), static_cast<NodeId>(state.program.size())))
+      return false;
+    return written(state.pass_of(state.current()), end);
+  };
+  if (!settled()) {
+    state.blocked_since = now_seconds();
+    do state.changed.wait(lock);
+    while (!settled());
+    state.stalled += now_seconds() - std::exchange(state.blocked_since, 0);
+  }
+  if (state.failure) return fail(*state.failure);
+  return {};
+}
+
+Result<void> Swapper::wait_for(std::span<const Dependency> nodes) {
+  std::unique_lock lock(state_->mutex);
+  State& state = *state_;
+  FATHOM_ASSERT(state.begun > 0, "a pass has begun");
+  const auto done = [&](const Dependency& on) {
+    if (on.lag != 0 && state.current() == 0) return true;
+    const std::uint64_t number = state.current() - on.lag;
+    if (number < state.finished) return true;
+    return state.open_end > number && state.pass_of(number).stage[on.node] == Stage::done;
+  };
+  const auto met = [&] { return state.failure || std::ranges::all_of(nodes, done); };
+  if (!met()) {
+    state.blocked_since = now_seconds();
+    do {
+      for (const Dependency& on : nodes)
+        if (on.lag == 0 && !done(on)) state.demand(on.node);
+      state.changed.wait(lock);
+    } while (!met());
+    state.stalled += now_seconds() - std::exchange(state.blocked_since, 0);
+  }
+  if (state.failure) return fail(*state.failure);
+  return {};
+}
+
 void Swapper::complete(NodeId node) {
   std::unique_lock lock(state_->mutex);
   State& state = *state_;
@@ -271,7 +330,6 @@ void Swapper::complete(NodeId node) {
   FATHOM_ASSERT(state.open_end >= state.begun, "the pass is open");
   Pass& pass = state.pass_of(state.current());
   FATHOM_ASSERT(pass.stage[node] != Stage::done, "a node is completed once a pass");
-  FATHOM_ASSERT(pass.unmet[node] == 0, "a node is completed after everything it comes after");
   state.finish_node(state.current(), node);
   state.submit_ready(lock);
 }
@@ -304,6 +362,11 @@ TransferTimes Swapper::times(NodeId node) const {
   FATHOM_ASSERT(node < state_->program.size(), "the node exists");
   if (state_->begun == 0 || state_->open_end < state_->begun) return {};
   return state_->pass_of(state_->current()).times[node];
+}
+
+void Swapper::observe(Observer observer) {
+  FATHOM_ASSERT(state_->begun == 0, "no pass has begun");
+  state_->observer = std::move(observer);
 }
 
 }  // namespace fathom::swap

@@ -10,8 +10,8 @@
 //              after the last that used it, prefetch runs exactly as far ahead as the rings allow,
 //              across the end of a pass. Knows bytes and sections, not tensors or optimizers.
 // Ownership    Borrows the Store; destruction drains it.
-// Threads      One engine thread calls begin_pass, wait, complete, drain; stalled_seconds and times
-//              may be called from any. Completions arrive on others.
+// Threads      One engine thread calls begin_pass, wait, wait_for, drain; complete, stalled_seconds
+//              and times may be called from any. Completions arrive on others.
 // Order        At most two passes are open. Ready transfers are submitted in (pass, node) order:
 //              writes as write-back, reads as prefetch, or as demand when the engine is already
 //              blocked on something that needs them.
@@ -25,7 +25,9 @@
 //   FATHOM_CHECK(swapper.drain());
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "swap/node.hpp"
@@ -53,8 +55,17 @@ class Swapper {
   // a transfer, until it is complete itself). Returns the first failure of any transfer instead.
   Result<void> wait(NodeId node);
 
-  // The engine has computed `node` of the current pass.
+  // Blocks until each of these has itself completed; nodes of the current pass (lag 0) or of the
+  // one before it (lag 1). For an engine that goes on while its own nodes are under way.
+  Result<void> wait_for(std::span<const Dependency> nodes);
+
+  // `node` of the current pass is computed. From any thread, and for nodes that run on queues of
+  // their own also before the call for a node that it comes after.
   void complete(NodeId node);
+
+  // Blocks until every write of the passes before and every write of the current pass before node
+  // `end` has completed: what was updated until there is on the device. Reads go on meanwhile.
+  Result<void> settle_writes(NodeId end);
 
   // Blocks until every transfer that was submitted, and of the current pass every one that can be,
   // has completed. Nothing of the pass after it is submitted from here to the next begin_pass; what
@@ -70,6 +81,12 @@ class Swapper {
 
   // Times of transfer `node` in the latest pass that began (for the trace), read ahead or not.
   TransferTimes times(NodeId node) const;
+
+  // Hears of every transfer as it completes: its pass (from 0) and times. Called one at a time,
+  // from threads of the store; must be quick and must not call back. Set before the first pass
+  // begins.
+  using Observer = std::function<void(std::uint64_t pass, NodeId node, TransferTimes times)>;
+  void observe(Observer observer);
 
  private:
   struct State;

@@ -166,6 +166,8 @@ TEST_F(AioBench, ARunWritesExactlyTheAioBlockAndOneJsonDocument) {
   EXPECT_GT(profile->read, 0);
   EXPECT_GT(profile->write, 0);
   EXPECT_GT(profile->latency, 0);
+  EXPECT_GE(profile->duplex, 0);
+  EXPECT_LE(profile->duplex, 1);
   EXPECT_TRUE(read_device_profile(out + "/report.json")) << "the report holds it too";
   EXPECT_NE(slurp(out + "/report.svg").find("</svg>"), std::string::npos);
 }

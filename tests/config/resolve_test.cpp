@@ -197,7 +197,9 @@ TEST(Flags, OfTheSchedulerDecideWhereTheFileHasNone) {
       {"constant", SchedulerType::constant},
       {"constant_with_warmup", SchedulerType::hf_constant_with_warmup},
       {"linear", SchedulerType::hf_linear},
-      {"cosine", SchedulerType::hf_cosine}};
+      {"cosine", SchedulerType::hf_cosine},
+      {"cosine_with_restarts", SchedulerType::hf_cosine_with_restarts},
+      {"polynomial", SchedulerType::hf_polynomial}};
   for (const auto& [name, type] : rows) {
     sources.flags.lr_scheduler_type = name;
     const SchedulerConfig scheduler = must_load(with_batch(""), sources).config.scheduler;
@@ -210,7 +212,7 @@ TEST(Flags, OfTheSchedulerDecideWhereTheFileHasNone) {
   sources.flags.warmup_steps = {};
   sources.flags.warmup_ratio = 0.05;
   EXPECT_EQ(must_load(with_batch(""), sources).config.scheduler.warmup_num_steps, 1U);
-  sources.flags.lr_scheduler_type = "polynomial";
+  sources.flags.lr_scheduler_type = "inverse_sqrt";
   EXPECT_SAYS(problems_of(with_batch(""), sources), "--lr-scheduler-type");
   sources = {};
   sources.flags.lr_scheduler_type = "linear";

@@ -30,17 +30,26 @@ std::vector<float> read_floats(const models::SafetensorsReader& reader, const st
   return values;
 }
 
-// Row 0 of the expected input, as one window: 23 tokens and what follows each.
-MicroBatch first_row(const models::SafetensorsReader& expected) {
-  const auto tensor = expected.require("input_ids");
+at::Tensor read_row(const models::SafetensorsReader& reader, const std::string& name,
+                    std::int64_t first, std::int64_t count) {
+  const auto tensor = reader.require(name);
   std::vector<std::int64_t> ids((*tensor)->elements());
-  EXPECT_TRUE(expected.read(**tensor, 0, std::as_writable_bytes(std::span(ids))));
-  const std::int64_t length = (*tensor)->shape[1] - 1;
-  const auto type = at::TensorOptions().dtype(c10::ScalarType::Long);
-  MicroBatch batch{at::empty({1, length}, type), at::empty({1, length}, type)};
-  std::copy_n(ids.begin(), length, static_cast<std::int64_t*>(batch.input_ids.data_ptr()));
-  std::copy_n(ids.begin() + 1, length, static_cast<std::int64_t*>(batch.targets.data_ptr()));
-  return batch;
+  EXPECT_TRUE(reader.read(**tensor, 0, std::as_writable_bytes(std::span(ids))));
+  at::Tensor row = at::empty({1, count}, at::TensorOptions().dtype(c10::ScalarType::Long));
+  std::copy_n(ids.begin() + first, count, static_cast<std::int64_t*>(row.data_ptr()));
+  return row;
+}
+
+// Row 0 of the expected input: 23 tokens and what follows each, or a source and its labels.
+MicroBatch first_row(const models::SafetensorsReader& expected, bool pairs) {
+  const std::int64_t length = (*expected.require("input_ids"))->shape[1];
+  if (!pairs)
+    return {read_row(expected, "input_ids", 0, length - 1),
+            read_row(expected, "input_ids", 1, length - 1)};
+  const std::int64_t target = (*expected.require("labels"))->shape[1];
+  return {read_row(expected, "input_ids", 0, length), read_row(expected, "labels", 0, target),
+          read_row(expected, "attention_mask", 0, length),
+          read_row(expected, "decoder_input_ids", 0, target)};
 }
 
 class Parity : public ::testing::TestWithParam<const char*> {};
@@ -57,7 +66,10 @@ TEST_P(Parity, LossAndGradientsThroughTheEngine) {
   job.fp32 = true;
   job.clipping = 0;
   job.micro_batch = job.accumulation = 1;
-  job.length = 23;
+  const bool pairs = job.spec.encoder_decoder;
+  const MicroBatch batch = first_row(*expected, pairs);
+  job.length = static_cast<std::uint64_t>(batch.input_ids.size(1));
+  if (pairs) job.target_length = static_cast<std::uint64_t>(batch.targets.size(1));
   const auto source = safetensors_source(*weights, job.spec);
   ASSERT_TRUE(source) << source.error().message();
   const ScratchDirectory scratch;
@@ -74,7 +86,7 @@ TEST_P(Parity, LossAndGradientsThroughTheEngine) {
           gradients[spec.parameters[p].name].assign(begin, begin + spec.parameters[p].elements());
         }
       });
-  const auto result = run.executor().step({first_row(*expected)}, 0, false);
+  const auto result = run.executor().step({batch}, 0, false);
   ASSERT_TRUE(result) << result.error().message();
   const float loss = read_floats(*expected, "loss")[0];
   EXPECT_NEAR(result->loss, loss, 1e-5 * loss);
@@ -82,7 +94,10 @@ TEST_P(Parity, LossAndGradientsThroughTheEngine) {
   for (const models::TensorInfo& tensor : expected->tensors()) {
     if (!tensor.name.starts_with("grad.")) continue;
     const std::vector<float> wanted = read_floats(*expected, tensor.name);
-    const std::vector<float>& got = gradients[tensor.name.substr(5)];
+    // A file without the family's prefix names its gradients so too.
+    const std::string name = tensor.name.substr(5);
+    const std::vector<float>& got =
+        gradients.contains(name) ? gradients[name] : gradients[job.spec.optional_prefix + name];
     ASSERT_EQ(got.size(), wanted.size()) << tensor.name;
     float largest = 0, worst = 0;
     for (std::size_t i = 0; i < wanted.size(); ++i) {
@@ -97,7 +112,10 @@ TEST_P(Parity, LossAndGradientsThroughTheEngine) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Parity,
                          ::testing::Values("tiny-random/llama", "tiny-random/llama-sharded",
-                                           "tinystories-260k"),
+                                           "tiny-random/qwen3", "tiny-random/mixtral",
+                                           "tiny-random/gpt2", "tiny-random/gpt2-hub",
+                                           "tiny-random/opt", "tiny-random/t5",
+                                           "tiny-random/t5-gated", "tinystories-260k"),
                          [](const auto& test) {
                            std::string name = test.param;
                            for (char& c : name)

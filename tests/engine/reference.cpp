@@ -8,6 +8,7 @@
 
 #include "engine/tensors.hpp"
 #include "kernels/convert.hpp"
+#include "kernels/lamb.hpp"
 #include "kernels/norm.hpp"
 #include "models/initialise.hpp"
 #include "models/loss.hpp"
@@ -52,7 +53,8 @@ class Reference {
       const auto batches = batches_of(job_, step);
       for (const MicroBatch& batch : batches)
         predictions += static_cast<double>(batch.targets.numel());
-      for (const MicroBatch& batch : batches) loss += micro_batch(batch, predictions);
+      for (const MicroBatch& batch : batches)
+        loss += micro_batch(batch, predictions / job_.loss_scale);
       // A tied embedding has gradients from both ends of the model: the order of the sum is the
       // head's part of all micro-batches, then the embedding's.
       for (const at::Tensor& gradient : embedding_)
@@ -62,9 +64,10 @@ class Reference {
       for (std::size_t u = units_.size(); u-- > 0;)
         squares += kernels::gradient_stats(nullptr, units_[u].sum.data(), units_[u].sum.size())
                        .sum_squares;
-      const double norm = std::sqrt(squares);
-      double scale = 1;
-      if (job_.clipping > 0) scale = 1 / std::max(1.0, (norm + 1e-6) / job_.clipping);
+      const double norm = std::sqrt(squares) / job_.loss_scale;
+      double factor = 1;
+      if (job_.clipping > 0) factor = std::max(1.0, (norm + 1e-6) / job_.clipping);
+      const double scale = 1 / (factor * job_.loss_scale);
       for (Unit& unit : units_) update(unit, static_cast<std::int64_t>(step) + 1, scale);
       outcome.losses.push_back(loss / predictions);
       outcome.norms.push_back(norm);
@@ -74,8 +77,11 @@ class Reference {
   }
 
  private:
-  static void split(Unit& unit) {
-    kernels::split_master(nullptr, unit.w.data(), unit.lo.data(), unit.x.data(), unit.x.size());
+  void split(Unit& unit) const {
+    if (job_.fp16)
+      kernels::fp32_to_fp16(nullptr, unit.w.data(), unit.x.data(), unit.x.size());
+    else
+      kernels::split_master(nullptr, unit.w.data(), unit.lo.data(), unit.x.data(), unit.x.size());
   }
 
   at::Tensor parameter(const Unit& unit, std::size_t p) const {
@@ -86,9 +92,9 @@ class Reference {
       std::memcpy(fp32.data_ptr(), unit.x.data() + at, count * 4);
       return fp32;
     }
-    if (job_.widen) {
-      kernels::bf16_to_fp32(nullptr, static_cast<float*>(fp32.data_ptr()), unit.w.data() + at,
-                            count);
+    if (job_.widen || job_.fp16) {
+      const auto widen = job_.fp16 ? kernels::fp16_to_fp32 : kernels::bf16_to_fp32;
+      widen(nullptr, static_cast<float*>(fp32.data_ptr()), unit.w.data() + at, count);
       return fp32;
     }
     const at::Tensor bf16 = at::empty(shape, at::TensorOptions().dtype(c10::ScalarType::BFloat16));
@@ -107,8 +113,9 @@ class Reference {
   double micro_batch(const MicroBatch& batch, double predictions) {
     std::vector<models::TensorList> inputs = {{}};
     for (std::size_t u = 0; u + 1 < units_.size(); ++u)
-      inputs.push_back(
-          {forward_block(*model_.blocks[u], parameters(u), inputs[u], batch.input_ids)->front()});
+      inputs.push_back({forward_block(*model_.blocks[u], parameters(u), inputs[u],
+                                      plain_context(batch.input_ids))
+                            ->front()});
     const std::size_t head = units_.size() - 1;
     models::TensorList weights = parameters(head), sums;
     for (std::size_t p = 0; p < units_[head].spec->parameters.size(); ++p)
@@ -124,8 +131,8 @@ class Reference {
         static_cast<std::int64_t>(models::loss_chunk_rows(job_.spec, rows)), 1 / predictions, sums);
     at::Tensor gradient = loss->gradient.view(inputs[head].front().sizes());
     for (std::size_t u = head; u-- > 0;) {
-      const auto gradients =
-          block_gradients(*model_.blocks[u], parameters(u), inputs[u], batch.input_ids, gradient);
+      const auto gradients = block_gradients(*model_.blocks[u], parameters(u), inputs[u],
+                                             plain_context(batch.input_ids), {gradient});
       if (u == 0 && job_.spec.tied_head) {
         embedding_.push_back(gradients->front());
         continue;
@@ -135,7 +142,7 @@ class Reference {
                    (*gradients)[inputs[u].size() + p], false);
       if (u > 0) gradient = gradients->front();
     }
-    return loss->sum;
+    return loss->sum();
   }
 
   at::Tensor sum_view(std::size_t u, std::size_t p) {
@@ -144,19 +151,33 @@ class Reference {
                          at::TensorOptions().dtype(c10::ScalarType::Float));
   }
 
+  // The whole tensor at once, whatever the plan's chunks.
   void update(Unit& unit, std::int64_t t, double scale) {
     std::vector<std::uint16_t> rounded(unit.sum.size());
-    kernels::fp32_to_bf16(nullptr, rounded.data(), unit.sum.data(), unit.sum.size());
+    const auto round = job_.fp16 ? kernels::fp32_to_fp16 : kernels::fp32_to_bf16;
+    round(nullptr, rounded.data(), unit.sum.data(), unit.sum.size());
+    kernels::Hyper hyper = job_.rule();
+    kernels::set_learning_rate(hyper, job_.hyper.lr);
     for (std::size_t p = 0; p < unit.spec->parameters.size(); ++p) {
       const auto step =
-          kernels::adam_step(job_.hyper, t, scale, unit.spec->parameters[p].shape.size() > 1);
+          kernels::make_step(hyper, t, scale, unit.spec->parameters[p].shape.size() > 1);
       const std::size_t at = unit.flat.offsets[p], n = unit.spec->parameters[p].elements();
-      if (job_.fp32)
-        kernels::adamw_fp32(nullptr, step, unit.x.data() + at, unit.m.data() + at,
-                            unit.v.data() + at, unit.sum.data() + at, n);
-      else
-        kernels::adamw_split(nullptr, step, unit.w.data() + at, unit.lo.data() + at,
-                             unit.m.data() + at, unit.v.data() + at, rounded.data() + at, n);
+      const kernels::UpdateArrays all{
+          .master = master_format(job_.sections()),
+          .gradient = gradient_format(master_format(job_.sections()), job_.fp32 ? 4 : 2),
+          .weight = job_.fp32 ? static_cast<void*>(unit.x.data()) : unit.w.data(),
+          .low = job_.fp16 ? static_cast<void*>(unit.x.data()) : unit.lo.data(),
+          .m = unit.m.data(),
+          .v = unit.v.data(),
+          .grad = job_.fp32 ? static_cast<const void*>(unit.sum.data()) : rounded.data()};
+      const kernels::UpdateArrays arrays = kernels::advanced(all, at);
+      if (const auto* lamb = std::get_if<kernels::LambStep>(&step)) {
+        kernels::LambNorms norms;
+        kernels::lamb_moments(nullptr, *lamb, arrays, n, at, norms);
+        kernels::lamb_apply(nullptr, *lamb, kernels::lamb_rate(*lamb, norms), arrays, n);
+      } else {
+        kernels::update(nullptr, step, arrays, n);
+      }
     }
   }
 
@@ -166,14 +187,14 @@ class Reference {
       const auto* begin = reinterpret_cast<const std::byte*>(values.data());
       all.insert(all.end(), begin, begin + values.size() * sizeof(values[0]));
     };
-    if (job_.fp32) {
+    if (!job_.fp32) add(unit.w);
+    if (job_.fp32 || job_.fp16)
       add(unit.x);
-    } else {
-      add(unit.w);
+    else
       add(unit.lo);
-    }
-    add(unit.m);
-    add(unit.v);
+    const kernels::OptimizerStates states = kernels::states_of(job_.rule());
+    if (states.m) add(unit.m);
+    if (states.v) add(unit.v);
     return all;
   }
 

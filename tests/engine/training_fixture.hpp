@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "base/random.hpp"
 #include "engine/executor.hpp"
 #include "engine/initial_state.hpp"
+#include "engine/optimizer_rule.hpp"
 #include "model_specs.hpp"
 
 namespace fathom::engine::testing_runs {
@@ -46,11 +48,24 @@ struct Job {
   models::ModelSpec spec = testing_specs::llama_spec(3, 64, 96, false);
   bool fp32 = false;   // precision of training
   bool widen = false;  // bf16 weights computed in fp32
+  bool fp16 = false;   // fp16 weights beside an fp32 master, computed in fp32
+  double loss_scale = 1;
   double clipping = 0.5;
   std::uint64_t micro_batch = 2, accumulation = 2, length = 16;
+  std::uint64_t target_length = 0;  // encoder-decoder
   std::uint64_t steps = 4;
   std::uint64_t seed = 7;
   kernels::AdamHyper hyper{.lr = 3e-3, .weight_decay = 0.1};
+  std::optional<config::OptimizerConfig> optimizer = {};  // another than hyper's; the rate is
+                                                          // hyper's
+
+  kernels::Hyper rule() const { return optimizer ? hyper_of(*optimizer) : kernels::Hyper(hyper); }
+  swap::SectionBytes sections() const {
+    const auto precision = fp32   ? config::Precision::fp32
+                           : fp16 ? config::Precision::fp16
+                                  : config::Precision::bf16;
+    return training_sections(precision, optimizer.value_or(config::OptimizerConfig{}));
+  }
 };
 
 // … and what must not change them.
@@ -74,18 +89,21 @@ struct Outcome {
 inline PlanInput plan_input(const Job& job, const Where& where) {
   PlanInput input;
   input.model = job.spec;
+  input.sections = job.sections();
   if (job.fp32) {
-    input.sections = swap::fp32_sections;
     input.compute = ComputeType::fp32;
     input.gradient_bytes = 4;
-  } else if (job.widen) {
+  } else if (job.widen || job.fp16) {
     input.compute = ComputeType::fp32;
     input.widen = true;
   }
   input.micro_batch = job.micro_batch;
   input.accumulation = job.accumulation;
   input.length = job.length;
-  input.lazy = job.clipping > 0;
+  input.target_length = job.target_length;
+  input.lazy = job.clipping > 0 || job.fp16;
+  if (job.optimizer && job.optimizer->type == config::OptimizerType::lamb)
+    input.weights_lowest = input.states_lowest = Tier::host;
   input.landing_slots = input.ring_slots = where.slots;
   input.chunk_elements = where.chunk_elements;
   if (where.host_memory != 0) input.host_memory = where.host_memory;
@@ -101,6 +119,26 @@ inline std::uint64_t smallest_memory(const Job& job, Where where = {}) {
   return std::stoull(text.substr(open + 1));
 }
 
+// A batch for an encoder-decoder model: the second half of every source is padding in odd rows.
+inline MicroBatch pairs_of(const Job& job, const CounterRandom& random, std::uint64_t& at) {
+  const auto type = at::TensorOptions().dtype(c10::ScalarType::Long);
+  const auto rows = static_cast<std::int64_t>(job.micro_batch);
+  const auto make = [&](std::uint64_t columns) {
+    at::Tensor ids = at::empty({rows, static_cast<std::int64_t>(columns)}, type);
+    auto* id = static_cast<std::int64_t*>(ids.data_ptr());
+    for (std::int64_t i = 0; i < ids.numel(); ++i)
+      id[i] = static_cast<std::int64_t>(random.bits(at++) % (job.spec.vocabulary / 4));
+    return ids;
+  };
+  MicroBatch batch{make(job.length), make(job.target_length), make(job.length),
+                   make(job.target_length)};
+  auto* keep = static_cast<std::int64_t*>(batch.attention_mask.data_ptr());
+  const auto length = static_cast<std::int64_t>(job.length);
+  for (std::int64_t i = 0; i < batch.attention_mask.numel(); ++i)
+    keep[i] = i / length % 2 == 0 || i % length < length / 2;
+  return batch;
+}
+
 // Token ids that depend on (step, micro-batch, element) only.
 inline std::vector<MicroBatch> batches_of(const Job& job, std::uint64_t step) {
   const CounterRandom random(job.seed, "tokens");
@@ -110,6 +148,10 @@ inline std::vector<MicroBatch> batches_of(const Job& job, std::uint64_t step) {
   std::vector<MicroBatch> batches;
   std::uint64_t at = step * job.accumulation * job.micro_batch * (job.length + 1);
   for (std::uint64_t i = 0; i < job.accumulation; ++i) {
+    if (job.spec.encoder_decoder) {
+      batches.push_back(pairs_of(job, random, at));
+      continue;
+    }
     MicroBatch batch{at::empty({rows, columns}, type), at::empty({rows, columns}, type)};
     auto* ids = static_cast<std::int64_t*>(batch.input_ids.data_ptr());
     auto* targets = static_cast<std::int64_t*>(batch.targets.data_ptr());
@@ -155,7 +197,7 @@ class TrainingRun {
     }
     executor_ = std::make_unique<TrainingExecutor>(
         *plan_, **residence_, model_, pool_,
-        UpdateRule{.hyper = job.hyper, .clipping = job.clipping}, nullptr);
+        UpdateRule{.hyper = job.rule(), .clipping = job.clipping}, nullptr);
   }
 
   const std::optional<Error>& error() const { return error_; }
@@ -168,7 +210,8 @@ class TrainingRun {
     Outcome outcome;
     for (std::uint64_t step = 0; step < job_.steps; ++step) {
       FATHOM_ASSIGN(const StepResult result,
-                    executor_->step(batches_of(job_, step), job_.hyper.lr, step + 1 < job_.steps));
+                    executor_->step(batches_of(job_, step), job_.hyper.lr, step + 1 < job_.steps,
+                                    {.loss_scale = job_.loss_scale}));
       outcome.losses.push_back(result.loss);
       outcome.norms.push_back(result.grad_norm);
       outcome.steps.push_back(result);

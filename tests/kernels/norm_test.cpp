@@ -143,5 +143,21 @@ TEST(GradientStats, MergeAddsInOrderAndKeepsTheFirstBadElement) {
   EXPECT_EQ(total.first_non_finite, 13U);
 }
 
+TEST(GradientStats, CountsWhatFp16CannotHoldAsOverflow) {
+  // 65520 is half way between the largest fp16 number and the next: it rounds to infinity.
+  std::vector<float> grad(100, 1.0F);
+  const auto first = [&](std::uint32_t bits) {
+    return gradient_stats(nullptr, grad.data(), grad.size(), bits).first_non_finite;
+  };
+  grad[41] = std::nextafter(65520.0F, 0.0F);
+  EXPECT_FALSE(first(fp16_overflow_bits));
+  grad[41] = -65520.0F;
+  EXPECT_EQ(first(fp16_overflow_bits), 41U);
+  EXPECT_FALSE(first(fp32_overflow_bits));
+  grad[17] = std::nanf("");
+  EXPECT_EQ(first(fp16_overflow_bits), 17U);
+  EXPECT_EQ(first(fp32_overflow_bits), 17U);
+}
+
 }  // namespace
 }  // namespace fathom::kernels

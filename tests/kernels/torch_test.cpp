@@ -10,14 +10,16 @@
 // a power of two.
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_fused_adagrad.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include "data.hpp"
-#include "kernels/adamw.hpp"
+#include "kernels/update.hpp"
 
 namespace fathom::kernels {
 namespace {
@@ -104,6 +106,92 @@ TEST(TorchAdam, AgreesWithinAFewRoundingsAStep) {
   EXPECT_LE(bounds.x, 8);
   EXPECT_LE(bounds.m, 5);
   EXPECT_LE(bounds.v, 8);
+}
+
+// One step of SGD or Adagrad from the same state, as above; what is compared is x and the one
+// state.
+struct Compared {
+  std::vector<float> x, state, grad;
+
+  explicit Compared(std::size_t count) : x(count), state(count), grad(count) {
+    const CounterRandom random(22, "torch");
+    for (std::size_t i = 0; i < count; ++i) x[i] = 0.02F * random.normal(i);
+  }
+  void next_gradient(std::int64_t t) {
+    const CounterRandom random(23, "gradient");
+    for (std::size_t i = 0; i < grad.size(); ++i)
+      // The weight's sign, so that the L2 term adds and nothing cancels in g.
+      grad[i] = std::copysign(
+          0.01F * random.normal(static_cast<std::uint64_t>(t) * grad.size() + i), x[i]);
+  }
+};
+
+// The largest distance of two arrays, in roundings of `scale`.
+double roundings_apart(const std::vector<float>& a, const std::vector<float>& b,
+                       const std::vector<float>& scale) {
+  double largest = 0;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    largest = std::fmax(largest, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])) /
+                                     (rounding * std::fabs(static_cast<double>(scale[i]))));
+  return largest;
+}
+
+TEST(TorchSgd, AgreesWithinAFewRoundingsAStep) {
+  for (const SgdHyper hyper :
+       {SgdHyper{.lr = 0.01, .weight_decay = 0.1},
+        SgdHyper{.lr = 0.01, .momentum = 0.9, .weight_decay = 0.1},
+        SgdHyper{.lr = 0.01, .momentum = 0.9, .dampening = 0.5, .weight_decay = 0.1},
+        SgdHyper{.lr = 0.01, .momentum = 0.9, .weight_decay = 0.1, .nesterov = true}}) {
+    const at::NoGradGuard no_grad;
+    Compared theirs(20'011);
+    double x_apart = 0, m_apart = 0;
+    for (std::int64_t t = 1; t <= 20; ++t) {
+      theirs.next_gradient(t);
+      Compared ours = theirs;
+      const std::vector<float> before = theirs.x;
+      update(nullptr, make_step(hyper, t, 1, true),
+             {.master = MasterFormat::whole,
+              .gradient = GradientFormat::fp32,
+              .weight = ours.x.data(),
+              .m = ours.state.data(),
+              .grad = ours.grad.data()},
+             ours.x.size());
+      std::vector<at::Tensor> buffers;
+      if (hyper.momentum != 0) buffers.push_back(view(theirs.state));
+      at::_fused_sgd_({view(theirs.x)}, {view(theirs.grad)}, buffers, hyper.weight_decay,
+                      hyper.momentum, hyper.lr, hyper.dampening, hyper.nesterov, false, t == 1);
+      x_apart = std::fmax(x_apart, roundings_apart(ours.x, theirs.x, before));
+      if (hyper.momentum != 0)
+        m_apart = std::fmax(m_apart, roundings_apart(ours.state, theirs.state, theirs.state));
+    }
+    EXPECT_LE(x_apart, 4) << hyper.momentum << hyper.nesterov;
+    EXPECT_LE(m_apart, 6) << hyper.momentum << hyper.nesterov;
+  }
+}
+
+TEST(TorchAdagrad, AgreesWithinAFewRoundingsAStep) {
+  const at::NoGradGuard no_grad;
+  const AdagradHyper hyper{.lr = 1e-3, .eps = 1e-10, .weight_decay = 0.1};
+  Compared theirs(20'011);
+  for (std::int64_t t = 1; t <= 20; ++t) {
+    theirs.next_gradient(t);
+    Compared ours = theirs;
+    const std::vector<float> before = theirs.x;
+    update(nullptr, make_step(hyper, t, 1, true),
+           {.master = MasterFormat::whole,
+            .gradient = GradientFormat::fp32,
+            .weight = ours.x.data(),
+            .v = ours.state.data(),
+            .grad = ours.grad.data()},
+           ours.x.size());
+    const at::Tensor step = at::full({}, static_cast<double>(t), at::kFloat);
+    at::_fused_adagrad_({view(theirs.x)}, {view(theirs.grad)}, {view(theirs.state)}, {step},
+                        hyper.lr, 0.0, hyper.weight_decay, hyper.eps, false);
+    std::vector<float> scale(before);
+    for (float& value : scale) value = std::fabs(value) + static_cast<float>(hyper.lr);
+    EXPECT_LE(roundings_apart(ours.x, theirs.x, scale), 4) << t;
+    EXPECT_LE(roundings_apart(ours.state, theirs.state, theirs.state), 6) << t;
+  }
 }
 
 }  // namespace

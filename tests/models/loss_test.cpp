@@ -66,7 +66,7 @@ TEST_F(HeadLossTest, LossAndGradientsAreThoseOfTheDefinitionForAnyChunk) {
     const auto loss =
         head_loss_backward(head(), parameters(), hidden_, targets_, chunk, 0.125, sums);
     ASSERT_TRUE(loss) << loss.error().message();
-    EXPECT_EQ(loss->sum, *forward);
+    EXPECT_EQ(loss->sum(), *forward);
     EXPECT_LE(relative_error(loss->gradient, expected.grads[0]), 1e-5);
     EXPECT_LE(relative_error(sums[0], expected.grads[1]), 1e-5);
     EXPECT_LE(relative_error(sums[1], expected.grads[2]), 1e-5);
@@ -126,7 +126,7 @@ TEST_F(HeadLossInBf16, SixteenBitHeadsSumTheirLossAndGradientsInFp32) {
   const TensorList sums = zeros();
   const auto loss = head_loss_backward(head(), parameters(), hidden_, targets_, 4, 0.5, sums);
   ASSERT_TRUE(loss) << loss.error().message();
-  EXPECT_NEAR(loss->sum, expected.sum, 1e-5 * expected.sum) << "only the logits are rounded";
+  EXPECT_NEAR(loss->sum(), expected.sum, 1e-5 * expected.sum) << "only the logits are rounded";
   EXPECT_EQ(loss->gradient.scalar_type(), at::kBFloat16);
   EXPECT_EQ(sums[1].scalar_type(), at::kFloat);
   EXPECT_LE(relative_error(loss->gradient, expected.grads[0]), 0.02);

@@ -174,7 +174,11 @@ TEST_F(Safetensors, AnIndexDecidesWhichShardHoldsATensor) {
   const auto misplaced = open(R"({"weight_map":{"a":"2.safetensors","b":"2.safetensors"}})");
   ASSERT_FALSE(misplaced);
   EXPECT_NE(misplaced.error().message().find("\"a\""), std::string::npos);
-  EXPECT_FALSE(open(R"({"weight_map":{"a":"3.safetensors"}})"));
+  const auto absent =
+      open(R"({"weight_map":{"a":"3.safetensors","b":"2.safetensors","c":"4.safetensors"}})");
+  ASSERT_FALSE(absent);
+  EXPECT_NE(absent.error().message().find("3.safetensors, 4.safetensors"), std::string::npos)
+      << "every missing file is named: " << absent.error().message();
   EXPECT_FALSE(open(R"({"weight_map":{"a":"../1.safetensors"}})"));
   EXPECT_FALSE(open(R"({"weight_map":{"a":"/etc/passwd"}})"));
   EXPECT_FALSE(open(R"({"weight_map":{"a":7}})"));

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@
 #include "models/hf_config.hpp"
 #include "models/initialise.hpp"
 #include "models/safetensors.hpp"
+#include "models/weight_map.hpp"
 
 namespace fathom::models {
 
@@ -53,13 +55,17 @@ struct WholeModel {
   std::vector<TensorList>
       units;  // parameters as the blocks take them, the head's tied weight included
 
+  std::map<std::string, std::string> file_names;  // tensor of the file -> parameter
+
   const ModelSpec& spec() const { return model.spec; }
+  const std::string& parameter_of(const std::string& tensor) const { return file_names.at(tensor); }
+  const std::string& table_name() const { return spec().units.front().parameters.front().name; }
 
   template <class F>
   static WholeModel make(const ModelSpec& spec, at::ScalarType dtype, F&& value) {
     auto model = make_model(spec);
     if (!model) throw std::runtime_error(model.error().message());
-    WholeModel whole{std::move(*model), {}};
+    WholeModel whole{std::move(*model), {}, {}};
     for (const UnitSpec& unit : spec.units) {
       TensorList list;
       for (const ParameterSpec& parameter : unit.parameters) {
@@ -77,8 +83,17 @@ struct WholeModel {
     if (!spec) throw std::runtime_error(spec.error().message());
     const auto reader = SafetensorsReader::open(directory);
     if (!reader) throw std::runtime_error(reader.error().message());
-    return make(*spec, at::kFloat,
-                [&](const ParameterSpec& parameter) { return load(*reader, parameter.name); });
+    const auto weights = WeightMap::match(*reader, *spec);
+    if (!weights) throw std::runtime_error(weights.error().message());
+    WholeModel whole = make(*spec, at::kFloat, [&](const ParameterSpec& parameter) {
+      return load(*reader, weights->of(parameter.name).name);
+    });
+    for (const UnitSpec& unit : spec->units) {
+      for (const ParameterSpec& parameter : unit.parameters) {
+        whole.file_names[weights->of(parameter.name).name] = parameter.name;
+      }
+    }
+    return whole;
   }
 
   // Norms and biases get random values too, so that leaving one out shows.
@@ -94,13 +109,27 @@ struct WholeModel {
     });
   }
 
+  // What block i takes of what was handed on so far.
+  TensorList inputs_of(std::size_t i, const TensorList& carried) const {
+    TensorList inputs;
+    for (const std::uint32_t carry : spec().units[i].inputs) inputs.push_back(carried[carry]);
+    return inputs;
+  }
+  void run_block(std::size_t i, const BatchContext& batch, LayerCache* cache,
+                 TensorList& carried) const {
+    carried.resize(spec().carries.size());
+    const TensorList out = model.blocks[i]->forward(units[i], inputs_of(i, carried), batch, cache);
+    const std::vector<std::uint32_t>& outputs = spec().units[i].outputs;
+    EXPECT_EQ(out.size(), outputs.size());
+    for (std::size_t k = 0; k < out.size(); ++k) carried[outputs[k]] = out[k];
+  }
+
   at::Tensor hidden(const BatchContext& batch, std::vector<LayerCache>* cache = nullptr) const {
-    TensorList carry;
+    TensorList carried;
     for (std::size_t i = 0; i < model.blocks.size(); ++i) {
-      LayerCache* layer = cache != nullptr && i > 0 ? &(*cache)[i - 1] : nullptr;
-      carry = model.blocks[i]->forward(units[i], carry, batch, layer);
+      run_block(i, batch, cache != nullptr && i > 0 ? &(*cache)[i - 1] : nullptr, carried);
     }
-    return carry.front();
+    return carried[spec().units.back().inputs.front()];
   }
 
   // [b, s, v]
@@ -118,7 +147,7 @@ struct WholeModel {
                           static_cast<std::int64_t>(spec().head_dim)},
                          units[0][0].options().requires_grad(false));
       };
-      caches.push_back({zeros(), zeros(), 0});
+      caches.push_back({zeros(), zeros(), 0, {}, {}});
     }
     return caches;
   }

@@ -29,6 +29,8 @@ class SwapperTest : public testing::Test {
     options.verify = verify;
     options.unit_names = {"the unit"};
     options.queue.queue_depth = depth;
+    // Depth counts blocks, or their bytes in smaller operations: a chunk is a block here.
+    options.queue.block_size = layout.chunk(0).bytes;
     std::vector<std::unique_ptr<aio::Queue>> queues;
     queues.push_back(
         aio::Queue::over(std::make_unique<ControlledBackend>(control_), options.queue));

@@ -149,7 +149,7 @@ TEST_F(BadModel, AShardThatIsMissingIsNamed) {
   const std::string model = exported(run.out, {"--max-shard-size", "200KB"});
   fs::remove(model + "/model-00002-of-00003.safetensors");
   ASSERT_TRUE(fs::exists(model + "/model-00003-of-00003.safetensors"));
-  expect_refused(model, {"model-00002-of-00003.safetensors", "No such file"});
+  expect_refused(model, {"model-00002-of-00003.safetensors", "missing"});
 }
 
 TEST_F(BadModel, GenerationNeedsWeightsAndPrintsNothingWithout) {

@@ -7,10 +7,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "base/log.hpp"
 #include "base/text_file.hpp"
 #include "commands.hpp"
 #include "engine/generate.hpp"
 #include "options.hpp"
+#include "result_file.hpp"
 
 namespace fathom::tools {
 namespace {
@@ -18,9 +20,10 @@ namespace {
 struct Flags {
   engine::GenerateOptions options;
   std::string prompt, prompt_ids, prompts_file;
-  std::optional<double> temperature, top_p;
+  std::optional<double> temperature, top_p, min_p;
   std::optional<std::uint64_t> top_k;
-  bool json = false;
+  std::string out;
+  bool json = false, resume = false;
 };
 
 // {"prompt": "text"}, {"text": "text"} or a bare string, one on a line.
@@ -75,6 +78,26 @@ Result<std::vector<std::int64_t>> parse_ids(const std::string& text) {
   return ids;
 }
 
+// Results go to --out, a line for each as soon as it is known.
+Result<int> run_to_file(Flags& flags) {
+  engine::GenerateOptions& options = flags.options;
+  const std::size_t prompts = options.prompts.size() + options.prompt_ids.size();
+  FATHOM_ASSIGN(ResultFile file, ResultFile::open(flags.out, flags.resume));
+  if (file.lines() > prompts)
+    return fail(Error(Errc::bad_input, "resume")
+                    .on(flags.out)
+                    .because(fmt::format("it has {} results, but there are {} prompts",
+                                         file.lines(), prompts))
+                    .remedy("give the prompts it was made from, or another file"));
+  options.skip = file.lines();
+  if (options.skip > 0) log::info("{} of {} prompts are done", options.skip, prompts);
+  FATHOM_CHECK(engine::generate(options, {}, [&](std::size_t, const engine::Generation& result) {
+    return file.append(engine::generation_json(result).dump(
+        -1, ' ', false, nlohmann::json::error_handler_t::replace));
+  }));
+  return exit_ok;
+}
+
 Result<int> run(Flags& flags) {
   engine::GenerateOptions& options = flags.options;
   const int sources =
@@ -83,16 +106,23 @@ Result<int> run(Flags& flags) {
     return fail(Error(Errc::bad_config, "generate")
                     .because("exactly one of --prompt, --prompt-ids and --prompts is needed")
                     .remedy("give one of them"));
+  if (flags.resume && flags.out.empty())
+    return fail(Error(Errc::bad_config, "generate")
+                    .because("--resume goes on with the results of an earlier --out")
+                    .remedy("name the file with --out"));
   // Greedy unless a sampling flag is given.
-  options.temperature = flags.temperature.value_or(flags.top_k || flags.top_p ? 1 : 0);
-  options.top_k = flags.top_k.value_or(options.top_k);
-  options.top_p = flags.top_p.value_or(options.top_p);
+  options.sampling.temperature =
+      flags.temperature.value_or(flags.top_k || flags.top_p || flags.min_p ? 1 : 0);
+  options.sampling.top_k = flags.top_k.value_or(options.sampling.top_k);
+  options.sampling.top_p = flags.top_p.value_or(options.sampling.top_p);
+  options.sampling.min_p = flags.min_p.value_or(options.sampling.min_p);
   if (!flags.prompt.empty()) options.prompts.push_back(flags.prompt);
   if (!flags.prompts_file.empty()) FATHOM_CHECK(read_prompts(flags.prompts_file, options));
   if (!flags.prompt_ids.empty()) {
     FATHOM_ASSIGN(std::vector<std::int64_t> ids, parse_ids(flags.prompt_ids));
     options.prompt_ids.push_back(std::move(ids));
   }
+  if (!flags.out.empty()) return run_to_file(flags);
   // One prompt on a terminal appears as it is made.
   const bool stream = !flags.json && flags.prompts_file.empty();
   engine::TextSink sink;
@@ -133,6 +163,17 @@ Command add_generate(CLI::App& app) {
   app.add_option("--top-k", flags->top_k, "sample among this many; 0: all")->check(whole_number());
   app.add_option("--top-p", flags->top_p, "sample among the most likely with this probability")
       ->check(real_number(0, false, 1));
+  app.add_option("--min-p", flags->min_p,
+                 "sample among those with this share of the most likely one's probability")
+      ->check(real_number(0, false, 1));
+  app.add_option("--repetition-penalty", flags->options.sampling.repetition_penalty,
+                 "divide the logits of tokens that were there already (1: off)")
+      ->check(real_number(0, true));
+  app.add_option("--stop", flags->options.stop, "end a text in front of this string; repeatable")
+      ->allow_extra_args(false);
+  app.add_option("--out", flags->out,
+                 "write one JSON object per prompt to this file as they are made");
+  app.add_flag("--resume", flags->resume, "go on behind the results that --out has");
   app.add_flag("--json", flags->json, "one JSON object per prompt on stdout");
   return [flags] { return run(*flags); };
 }

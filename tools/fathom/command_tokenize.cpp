@@ -56,7 +56,7 @@ Result<int> run(const Flags& flags) {
 Command add_tokenize(CLI::App& app) {
   const auto flags = std::make_shared<Flags>();
   app.add_option("--model", flags->model,
-                 "directory with tokenizer.json; without one, ids are bytes")
+                 "directory with tokenizer.json or tokenizer.model; without, ids are bytes")
       ->required();
   app.add_flag("--no-special", flags->no_special, "leave out the tokens that the template adds");
   app.add_flag("--jsonl", flags->jsonl,

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <limits>
 #include <type_traits>
 
 #include <fmt/format.h>
@@ -26,13 +25,15 @@ void add_flag_of(CLI::App& app, const std::string& name, std::optional<T>& targe
 
 }  // namespace
 
-CLI::Validator whole_number(std::uint64_t least) {
-  const auto check = [least](const std::string& text) -> std::string {
+CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
+  const auto check = [least, most](const std::string& text) -> std::string {
     const char* end = text.data() + text.size();
     std::uint64_t value = 0;
     const auto [rest, status] = std::from_chars(text.data(), end, value);
-    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
     if (status == std::errc() && rest == end && value >= least && value <= most) return {};
+    if (most < INT64_MAX)
+      return fmt::format("{} is not allowed here; write a whole number from {} to {}", text, least,
+                         most);
     return fmt::format("{} is not allowed here; write a whole number, {} or more", text, least);
   };
   return CLI::Validator(check, "", "");
@@ -59,9 +60,15 @@ void add_run_flags(CLI::App& app, engine::RunOptions& options) {
   app.add_option("--seed", options.seed, "of initial weights, shuffling and sampling")
       ->capture_default_str()
       ->check(whole_number());
+  app.add_option("--profile", options.profile,
+                 "the disk's rates: report.json of aio_bench, instead of measuring");
   app.add_option_function<double>(
          "--flops", [&](double v) { options.rates.flops = v * 1e12; },
          "TFLOP/s, instead of measuring")
+      ->check(real_number(0, true));
+  app.add_option_function<double>(
+         "--pcie", [&](double v) { options.rates.pcie = v * 1e9; },
+         "GB/s between host and GPU, each way, instead of measuring")
       ->check(real_number(0, true));
   app.add_option_function<double>(
          "--read-gbps", [&](double v) { options.rates.read = v * 1e9; },
@@ -81,6 +88,9 @@ void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
   app.add_option("--data", options.data, "UTF-8 text, .jsonl, .bin, or a directory of such files");
   app.add_option("--seq-len", options.seq_len,
                  "tokens of a row (default: the model's positions, at most 1024)")
+      ->check(whole_number(1));
+  app.add_option("--target-len", options.target_len,
+                 "encoder-decoder: tokens of a target (default: as --seq-len)")
       ->check(whole_number(1));
   app.add_option("--steps,--max-steps,--max_steps", options.flags.max_steps,
                  "optimizer steps in all, those before --resume included")
@@ -106,7 +116,7 @@ void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
   add_flag_of(app, "--warmup-ratio", flags.warmup_ratio, "share of all steps that warms up");
   add_flag_of(app, "--max-grad-norm", flags.max_grad_norm, "fills gradient_clipping");
   add_flag_of(app, "--lr-scheduler-type", flags.lr_scheduler_type,
-              "constant, constant_with_warmup, linear, cosine");
+              "constant, constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial");
   // A flag that is not given must stay unset: the file decides then.
   const auto precision = [&app](const char* names, std::optional<bool>& target, const char* help) {
     app.add_flag_callback(names, [&target] { target = true; }, help);

@@ -15,7 +15,7 @@
 namespace fathom::tools {
 
 // Checks with messages for people: CLI11 wraps negative numbers around and lets "nan" through.
-CLI::Validator whole_number(std::uint64_t least = 0);
+CLI::Validator whole_number(std::uint64_t least = 0, std::uint64_t most = INT64_MAX);
 CLI::Validator real_number(double least, bool above, double most = HUGE_VAL);
 
 void add_run_flags(CLI::App& app,

@@ -15,9 +15,22 @@ const char* to_string(BufferKind kind) {
     case BufferKind::accumulator: return "gradient accumulators";
     case BufferKind::gradient: return "gradients at rest";
     case BufferKind::block_input: return "block inputs";
+    case BufferKind::staging: return "weights on their way through host memory";
+    case BufferKind::carry: return "block inputs on their way";
   }
   return "?";
 }
+
+const char* to_string(Tier tier) {
+  switch (tier) {
+    case Tier::device: return "device";
+    case Tier::host: return "host";
+    case Tier::nvme: return "nvme";
+  }
+  return "?";
+}
+
+const char* to_string(DeviceKind device) { return device == DeviceKind::cuda ? "cuda" : "cpu"; }
 
 const char* to_string(ComputeType type) {
   switch (type) {
@@ -40,15 +53,33 @@ std::uint64_t Plan::bytes_of(BufferKind kind) const {
   return sum;
 }
 
+std::uint64_t Plan::bytes_of(BufferKind kind, Tier tier) const {
+  std::uint64_t sum = 0;
+  for (const Buffer& buffer : buffers)
+    if (buffer.kind == kind && buffer.tier == tier) sum += buffer.bytes;
+  return sum;
+}
+
+std::uint64_t Plan::weights_offset(BufferId buffer, swap::ChunkId chunk) const {
+  if (buffers[buffer].kind == BufferKind::staging) return 0;
+  return layout.chunk(chunk).first * layout.sections().of(swap::Section::W);
+}
+
 std::uint64_t Plan::pinned_bytes(swap::SectionMask set) const {
+  return resident_bytes(set, Tier::host) + resident_bytes(set, Tier::device);
+}
+
+std::uint64_t Plan::resident_bytes(swap::SectionMask set, Tier tier) const {
   std::uint64_t sum = 0;
   for (swap::ChunkId c = 0; c < chunks.size(); ++c)
     for (const swap::Section section : swap::all_sections) {
       if (!swap::has(set, section)) continue;
-      const bool streamed = section == swap::Section::W
-                                ? units[layout.chunk(c).unit].weights_on_nvme
-                                : swap::has(chunks[c].streamed, section);
-      if (!streamed) sum += layout.payload_bytes(c, section);
+      Tier lives = chunks[c].states_on_device ? Tier::device : Tier::host;
+      if (section == swap::Section::W)
+        lives = units[layout.chunk(c).unit].weights();
+      else if (swap::has(chunks[c].streamed, section))
+        lives = Tier::nvme;
+      if (lives == tier) sum += layout.payload_bytes(c, section);
     }
   return sum;
 }

@@ -58,10 +58,11 @@ double StepProgram::updated_elements() const {
 
 std::string label(const Op& op, const std::vector<std::string>& unit_names) {
   std::string text = to_string(op.kind);
-  if (op.is_transfer()) {
+  if (op.is_transfer() || op.is_copy()) {
     text += ' ';
     for (const swap::Section section : swap::all_sections)
-      if (swap::has(op.sections, section)) text += swap::to_string(section);
+      if (swap::has(op.sections, section) && !op.block_inputs) text += swap::to_string(section);
+    if (op.sections == 0 || op.block_inputs) text += op.kind == OpKind::reduce ? "g" : "input";
   }
   return text + " " + unit_names.at(op.unit);
 }

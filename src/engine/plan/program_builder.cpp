@@ -48,9 +48,10 @@ StepProgram ProgramBuilder::finish() {
   return std::move(program_);
 }
 
-double ProgramBuilder::tokens() const {
+double ProgramBuilder::products(std::uint32_t unit) const {
   const PlanInput& input = plan_.input;
-  return static_cast<double>(input.micro_batch * input.accumulation * input.length);
+  return static_cast<double>(input.micro_batch * input.accumulation) *
+         models::unit_products(input.model.units[unit], {input.length, input.target_length});
 }
 
 OpId ProgramBuilder::add(Op op) {
@@ -183,12 +184,11 @@ void ProgramBuilder::forward(std::uint32_t unit, bool update_first) {
   Landed landed = acquire(unit);
   if (update_first) update_unit(unit, landed, -1);
   if (widens()) land(unit, landed, widened_[0]);
-  const models::UnitSpec& spec = plan_.input.model.units[unit];
   const OpId id = add({.kind = OpKind::forward,
                        .unit = unit,
                        .weights = landed.buffer,
                        .widened = widens() ? widened_[0] : no_buffer,
-                       .flops = 2 * static_cast<double>(spec.matmul_elements) * tokens()});
+                       .flops = 2 * products(unit)});
   // A widened copy frees the landing slot as soon as it is made.
   if (!widens()) use(landed, id);
 }
@@ -209,14 +209,13 @@ void ProgramBuilder::head_backward() {
     land(unit, landed, own);
     if (tied) land(0, embedding, widened_[0]);
   }
-  const models::UnitSpec& spec = plan_.input.model.units[unit];
   const OpId id =
       add({.kind = OpKind::backward,
            .unit = unit,
            .weights = landed.buffer,
            .tied_weights = tied ? (widens() ? widened_[0] : embedding.buffer) : no_buffer,
            .widened = own,
-           .flops = 6 * static_cast<double>(spec.matmul_elements) * tokens()});
+           .flops = 6 * products(unit)});
   if (!widens()) {
     use(landed, id);
     if (tied) use(embedding, id);
@@ -244,8 +243,8 @@ void ProgramBuilder::backward(std::uint32_t unit) {
         .weights = landed.buffer,
         .widened = needs_weights && widens() ? widened_[0] : no_buffer,
         // Recomputed forward, then gradients of inputs and weights.
-        .flops = 6 * static_cast<double>(spec.matmul_elements) * tokens()};
-  if (needs_weights) op.flops += 2 * static_cast<double>(spec.matmul_elements) * tokens();
+        .flops = 6 * products(unit)};
+  if (needs_weights) op.flops += 2 * products(unit);
   const OpId id = add(std::move(op));
   if (!widens()) use(landed, id);
   reduce(unit);
@@ -271,19 +270,22 @@ StepProgram ProgramBuilder::flush() {
   return finish();
 }
 
-StepProgram ProgramBuilder::inference() {
+StepProgram ProgramBuilder::inference(bool decoder_only) {
   reset();
-  for (std::uint32_t u = 0; u < head(); ++u) forward(u, false);
+  for (std::uint32_t u = 0; u < head(); ++u) {
+    const models::UnitSpec& unit = plan_.input.model.units[u];
+    const bool encodes = unit.kind == models::UnitKind::layer && unit.side == models::Side::source;
+    if (!decoder_only || !encodes) forward(u, false);
+  }
   const bool tied = plan_.input.model.tied_head;
   Landed landed = acquire(head());
   Landed embedding;
   if (tied) embedding = acquire(0, /*also_hold=*/true);
-  const models::UnitSpec& spec = plan_.input.model.units[head()];
   const OpId id = add({.kind = OpKind::forward,
                        .unit = head(),
                        .weights = landed.buffer,
                        .tied_weights = embedding.buffer,
-                       .flops = 2 * static_cast<double>(spec.matmul_elements) * tokens()});
+                       .flops = 2 * products(head())});
   use(landed, id);
   if (tied) use(embedding, id);
   return finish();

@@ -29,8 +29,8 @@ class ProgramBuilder {
   StepProgram training(bool update_pending);
   // Applies the gradients that the lazy units carry.
   StepProgram flush();
-  // One sweep of the forward pass.
-  StepProgram inference();
+  // One sweep of the forward pass. `decoder_only`: without the encoder's layers.
+  StepProgram inference(bool decoder_only);
 
  private:
   struct Slot {
@@ -68,7 +68,8 @@ class ProgramBuilder {
   FileState& file_state(swap::ChunkId chunk, bool weights);
   bool widens() const { return !widened_.empty(); }
   std::uint32_t head() const { return static_cast<std::uint32_t>(plan_.units.size() - 1); }
-  double tokens() const;
+  // Weight products of the unit over all tokens of a pass.
+  double products(std::uint32_t unit) const;
 
   const Plan& plan_;
   std::vector<BufferId> landing_buffers_, ring_buffers_, widened_;

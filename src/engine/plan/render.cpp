@@ -16,18 +16,20 @@ using nlohmann::json;
 constexpr BufferKind all_kinds[] = {BufferKind::pinned_weights, BufferKind::pinned_states,
                                     BufferKind::landing,        BufferKind::widened,
                                     BufferKind::ring,           BufferKind::accumulator,
-                                    BufferKind::gradient,       BufferKind::block_input};
+                                    BufferKind::gradient,       BufferKind::block_input,
+                                    BufferKind::staging,        BufferKind::carry};
 
 struct Share {
-  std::uint64_t host = 0, nvme = 0;
+  std::uint64_t device = 0, host = 0, nvme = 0;
 };
 
 Share share(const Plan& plan, swap::Section section) {
   Share sum;
-  sum.host = plan.pinned_bytes(swap::mask(section));
+  sum.device = plan.resident_bytes(swap::mask(section), Tier::device);
+  sum.host = plan.resident_bytes(swap::mask(section), Tier::host);
   for (swap::ChunkId c = 0; c < plan.chunks.size(); ++c)
     sum.nvme += plan.layout.payload_bytes(c, section);
-  sum.nvme -= sum.host;
+  sum.nvme -= sum.host + sum.device;
   return sum;
 }
 
@@ -41,6 +43,63 @@ const char* schedule(const Plan& plan) {
              ? "lazy: gradient_clipping needs the global norm first, so updates run with the next "
                "forward"
              : "eager: no clipping, so a unit is updated as soon as its gradient is complete";
+}
+
+// Where each section lies: a column for each tier.
+std::string placement_lines(const Plan& plan) {
+  const bool cuda = plan.input.on_cuda();
+  std::string text = fmt::format("placement {:>5}{} {:>14} {:>14}\n", "",
+                                 cuda ? fmt::format(" {:>14}", "device") : "", "host", "nvme");
+  auto out = std::back_inserter(text);
+  const auto line = [&](const char* name, const Share& bytes) {
+    fmt::format_to(out, "          {:>5}{} {:>14} {:>14}\n", name,
+                   cuda ? fmt::format(" {:>14}", format_bytes(bytes.device)) : "",
+                   format_bytes(bytes.host), format_bytes(bytes.nvme));
+  };
+  Share total;
+  for (const swap::Section section : swap::all_sections) {
+    if (plan.input.sections.of(section) == 0) continue;
+    const Share bytes = share(plan, section);
+    total.device += bytes.device;
+    total.host += bytes.host;
+    total.nvme += bytes.nvme;
+    line(swap::to_string(section), bytes);
+  }
+  line("total", total);
+  return text;
+}
+
+std::string buffer_lines(const Plan& plan, Tier tier) {
+  std::string text;
+  for (const BufferKind kind : all_kinds)
+    if (const std::uint64_t bytes = plan.bytes_of(kind, tier); bytes != 0)
+      text += fmt::format(
+          "          {:>12}  {}{}\n", format_bytes(bytes), to_string(kind),
+          kind == BufferKind::landing ? fmt::format(" ({})", plan.landing_slots)
+          : kind == BufferKind::ring
+              ? fmt::format(" ({} of {} elements)", plan.ring_slots, plan.input.chunk_elements)
+              : "");
+  return text;
+}
+
+std::string working_memory_line(const Plan& plan) {
+  return fmt::format("          {:>12}  working memory of a block\n",
+                     format_bytes(plan.activation_bytes));
+}
+
+// The nvme tier: the space that is taken, and how much of it on which path.
+std::string store_lines(const Plan& plan) {
+  const std::uint64_t store = plan.bytes_on_nvme();
+  if (store == 0) return {};
+  std::uint64_t payload = 0;
+  for (const swap::Section section : swap::all_sections) payload += share(plan, section).nvme;
+  const auto files = plan.layout.file_bytes();
+  std::string text =
+      fmt::format("store     {} on nvme, {} of it alignment; {} path{}\n", format_bytes(store),
+                  format_bytes(store - payload), files.size(), files.size() == 1 ? "" : "s");
+  for (std::size_t i = 0; files.size() > 1 && i < files.size(); ++i)
+    text += fmt::format("          {:>12}  path {}\n", format_bytes(files[i]), i + 1);
+  return text;
 }
 
 }  // namespace
@@ -59,7 +118,8 @@ json plan_json(const Plan& plan, const std::vector<std::string>& shortfalls) {
   for (const swap::Section section : swap::all_sections) {
     if (input.sections.of(section) == 0) continue;
     const Share bytes = share(plan, section);
-    placement[swap::to_string(section)] = {{"host_bytes", bytes.host}, {"nvme_bytes", bytes.nvme}};
+    placement[swap::to_string(section)] = {
+        {"device_bytes", bytes.device}, {"host_bytes", bytes.host}, {"nvme_bytes", bytes.nvme}};
   }
   json memory = json::object();
   for (const BufferKind kind : all_kinds)
@@ -70,14 +130,15 @@ json plan_json(const Plan& plan, const std::vector<std::string>& shortfalls) {
   for (std::size_t u = 0; u < plan.units.size(); ++u)
     units.push_back({{"name", input.model.units[u].name},
                      {"elements", plan.units[u].flat.elements},
-                     {"weights", plan.units[u].weights_on_nvme ? "nvme" : "host"},
+                     {"weights", to_string(plan.units[u].weights())},
                      {"update", input.mode == Mode::inference ? "none"
                                 : plan.units[u].lazy          ? "lazy"
                                                               : "eager"}});
   const Prediction& p = plan.prediction;
+  const auto files = plan.layout.file_bytes();
   return {{"parameters", input.model.parameters()},
           {"mode", input.mode == Mode::train ? "train" : "inference"},
-          {"device", "cpu"},
+          {"device", to_string(input.device)},
           {"compute", to_string(input.compute)},
           {"schedule", schedule(plan)},
           {"tokens_per_step", tokens_per_pass(input)},
@@ -85,20 +146,25 @@ json plan_json(const Plan& plan, const std::vector<std::string>& shortfalls) {
           {"lower_bound_seconds", p.lower_bound_seconds},
           {"bound_by", p.bound_by},
           {"bytes", bytes_json(p.bytes)},
-          {"peak", {{"host", p.peak_host}, {"device", 0}}},
+          {"peak", {{"host", p.peak_host}, {"device", p.peak_device}}},
           {"host_memory", input.host_memory ? json(*input.host_memory) : json(nullptr)},
           {"smallest_host_memory", plan.smallest_host_memory},
+          {"device_memory", input.device_memory ? json(*input.device_memory) : json(nullptr)},
+          {"smallest_device_memory", plan.smallest_device_memory},
           {"store_bytes", plan.bytes_on_nvme()},
           {"chunk_elements", input.chunk_elements},
           {"landing_slots", plan.landing_slots},
           {"ring_slots", plan.ring_slots},
           {"placement", placement},
+          {"store_path_bytes", std::vector<std::uint64_t>(files.begin(), files.end())},
           {"memory", memory},
           {"rates",
            {{"nvme_read", input.rates.read},
             {"nvme_write", input.rates.write},
             {"duplex", input.rates.duplex},
             {"flops", input.rates.flops},
+            {"h2d", input.rates.h2d},
+            {"d2h", input.rates.d2h},
             {"update_elements", input.rates.update}}},
           {"units", units},
           {"operations", plan.steady.ops.size()},
@@ -113,42 +179,38 @@ std::string plan_text(const Plan& plan, const std::vector<std::string>& shortfal
   std::string text;
   auto out = std::back_inserter(text);
   fmt::format_to(out,
-                 "plan      {} of {} parameters, {} on cpu; a {} of {:.0f} tokens: {} predicted, "
+                 "plan      {} of {} parameters, {} on {}; a {} of {:.0f} tokens: {} predicted, "
                  "{} at best ({} binds)\n",
                  input.model.family, format_count(parameters), to_string(input.compute),
-                 train ? "step" : "sweep", tokens_per_pass(input), format_seconds(p.seconds),
+                 to_string(input.device), train ? "step" : "sweep", tokens_per_pass(input), format_seconds(p.seconds),
                  format_seconds(p.lower_bound_seconds), p.bound_by);
   fmt::format_to(out, "schedule  {}\n", schedule(plan));
-  fmt::format_to(out, "placement {:>4} {:>14} {:>14}\n", "", "host", "nvme");
-  for (const swap::Section section : swap::all_sections) {
-    if (input.sections.of(section) == 0) continue;
-    const Share bytes = share(plan, section);
-    fmt::format_to(out, "          {:>4} {:>14} {:>14}\n", swap::to_string(section),
-                   format_bytes(bytes.host), format_bytes(bytes.nvme));
-  }
+  text += placement_lines(plan);
   fmt::format_to(out, "memory    {} of {}; the smallest that works is {}\n",
                  format_bytes(p.peak_host),
                  input.host_memory ? format_bytes(*input.host_memory) : "no limit",
                  format_bytes(plan.smallest_host_memory));
-  for (const BufferKind kind : all_kinds)
-    if (plan.bytes_of(kind) != 0)
-      fmt::format_to(
-          out, "          {:>12}  {}{}\n", format_bytes(plan.bytes_of(kind)), to_string(kind),
-          kind == BufferKind::landing ? fmt::format(" ({})", plan.landing_slots)
-          : kind == BufferKind::ring
-              ? fmt::format(" ({} of {} elements)", plan.ring_slots, input.chunk_elements)
-              : "");
-  fmt::format_to(out, "          {:>12}  working memory of a block\n",
-                 format_bytes(plan.activation_bytes));
+  text += buffer_lines(plan, Tier::host);
+  if (!input.on_cuda()) text += working_memory_line(plan);
   if (input.fixed_bytes != 0)
     fmt::format_to(out, "          {:>12}  tokens and caches\n", format_bytes(input.fixed_bytes));
+  if (input.on_cuda()) {
+    fmt::format_to(out, "device    {} of {}; the smallest that works is {}\n",
+                   format_bytes(p.peak_device),
+                   input.device_memory ? format_bytes(*input.device_memory) : "no limit",
+                   format_bytes(plan.smallest_device_memory));
+    text += buffer_lines(plan, Tier::device) + working_memory_line(plan);
+  }
+  text += store_lines(plan);
   const double n = static_cast<double>(parameters);
-  fmt::format_to(out,
-                 "bytes     {} read, {} written per {} ({:.1f} + {:.1f} bytes per parameter); the "
-                 "store takes {}\n",
-                 format_bytes(p.bytes.nvme_read), format_bytes(p.bytes.nvme_write),
-                 train ? "step" : "sweep", static_cast<double>(p.bytes.nvme_read) / n,
-                 static_cast<double>(p.bytes.nvme_write) / n, format_bytes(plan.bytes_on_nvme()));
+  fmt::format_to(
+      out, "bytes     {} read, {} written per {} ({:.1f} + {:.1f} bytes per parameter)\n",
+      format_bytes(p.bytes.nvme_read), format_bytes(p.bytes.nvme_write), train ? "step" : "sweep",
+      static_cast<double>(p.bytes.nvme_read) / n, static_cast<double>(p.bytes.nvme_write) / n);
+  if (input.on_cuda())
+    fmt::format_to(out, "bus       {} to the device, {} from it per {}; {} and {}\n",
+                   format_bytes(p.bytes.h2d), format_bytes(p.bytes.d2h), train ? "step" : "sweep",
+                   format_rate(input.rates.h2d), format_rate(input.rates.d2h));
   fmt::format_to(out, "machine   nvme {} read, {} write; {:.0f} GFLOP/s {}; update {} elements/s\n",
                  format_rate(input.rates.read), format_rate(input.rates.write),
                  input.rates.flops / 1e9, to_string(input.compute),

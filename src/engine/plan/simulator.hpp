@@ -2,10 +2,13 @@
 //
 // Simulator: how long a StepProgram takes on a machine with given rates. Pure.
 //
-// Purpose      Runs the operation list against resources instead of devices: the cpu takes its
-//              operations in list order, nvme serves reads and writes in the order they become
+// Purpose      Runs the operation list against resources instead of devices, by the rules of
+//              program.hpp: the engine thread walks the list, computes what is the CPU's in place
+//              and enqueues what is a stream's as soon as the host's part of it is there; streams
+//              work in order; nvme serves reads and writes in (pass, list) order as they become
 //              ready, each direction one at a time, and while both are busy they share (1 + duplex)
-//              / 2 of their rates (bytes.md §8). Several passes in a row give the steady state.
+//              / 2 of their rates (bytes.md §8). Passes follow each other until they take the same
+//              time: the steady state.
 // Units        Seconds.
 #pragma once
 
@@ -16,22 +19,20 @@
 
 namespace fathom::engine {
 
+struct OpTimes {
+  double begin = 0, end = 0;
+};
+
 struct Simulation {
   double seconds = 0;                         // of one steady pass
   std::array<double, resource_count> busy{};  // seconds each resource works in it
+  // Of one steady pass, from its begin: reads ahead have begun before 0.
+  std::vector<OpTimes> times;
 };
 
 Simulation simulate(const StepProgram& program, const Rates& rates);
 
 // Seconds that `op` needs when its resource serves nothing else.
 double op_seconds(const Op& op, const Rates& rates);
-
-// The least time of a pass whatever the schedule: the busiest resource, reads and writes sharing
-// the device as `duplex` says (bytes.md §8; on the CPU, compute and update share the cores).
-struct LowerBound {
-  double seconds = 0;
-  const char* bound_by = "cpu";
-};
-LowerBound lower_bound(const StepProgram& program, const Rates& rates);
 
 }  // namespace fathom::engine

@@ -17,7 +17,8 @@ struct Partial {
 };
 
 __global__ void __launch_bounds__(threads)
-    block_kernel(const float* __restrict__ grad, std::size_t count, Partial* __restrict__ partial) {
+    block_kernel(const float* __restrict__ grad, std::size_t count, std::uint32_t overflow_bits,
+                 Partial* __restrict__ partial) {
   __shared__ double squares[2][tile];
   __shared__ double lane_sums[lanes];
   __shared__ unsigned first;
@@ -33,7 +34,7 @@ __global__ void __launch_bounds__(threads)
     for (unsigned k = 0; k < per_thread; ++k) {
       const unsigned i = tile_start + k * threads + t;
       const float value = i < size ? grad[start + i] : 0.0F;
-      const bool finite = is_finite_bits(__float_as_uint(value));
+      const bool finite = (__float_as_uint(value) & 0x7fffffffU) < overflow_bits;
       if (!finite) atomicMin(&first, i);
       const double wide = finite ? static_cast<double>(value) : 0.0;
       to[k * threads + t] = __dmul_rn(wide, wide);
@@ -107,11 +108,13 @@ Status reset_stats(Stream stream, DeviceGradientStats* total) {
 }
 
 Status add_gradient_stats(Stream stream, const float* grad, std::size_t count, std::uint64_t offset,
-                          void* workspace, DeviceGradientStats* total) {
+                          void* workspace, DeviceGradientStats* total,
+                          std::uint32_t overflow_bits) {
   if (count == 0) return cudaSuccess;
   const std::size_t blocks = blocks_of(count);
   auto* partial = static_cast<Partial*>(workspace);
-  block_kernel<<<static_cast<unsigned>(blocks), threads, 0, stream>>>(grad, count, partial);
+  block_kernel<<<static_cast<unsigned>(blocks), threads, 0, stream>>>(grad, count, overflow_bits,
+                                                                      partial);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;
   total_kernel<<<1, threads, 0, stream>>>(partial, blocks, offset, total);
   return cudaGetLastError();

@@ -21,6 +21,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/launch.hpp"
+#include "kernels/norm.hpp"
 
 namespace fathom::kernels::cuda {
 
@@ -28,7 +29,7 @@ inline constexpr std::uint64_t no_index = ~std::uint64_t{0};
 
 struct DeviceGradientStats {
   double sum_squares = 0;                     // of the finite elements
-  std::uint64_t first_non_finite = no_index;  // element index; NaN or infinity
+  std::uint64_t first_non_finite = no_index;  // element index; NaN, infinity or overflow
 };
 
 // Bytes of device memory, aligned to 8, that a part of `count` elements needs.
@@ -37,6 +38,7 @@ std::size_t gradient_stats_workspace(std::size_t count);
 [[nodiscard]] Status reset_stats(Stream stream, DeviceGradientStats* total);
 [[nodiscard]] Status add_gradient_stats(Stream stream, const float* grad, std::size_t count,
                                         std::uint64_t offset, void* workspace,
-                                        DeviceGradientStats* total);
+                                        DeviceGradientStats* total,
+                                        std::uint32_t overflow_bits = fp32_overflow_bits);
 
 }  // namespace fathom::kernels::cuda
