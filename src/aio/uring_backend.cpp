@@ -221,7 +221,10 @@ class UringBackend final : public Backend {
   }
 
   int reap(std::span<Completed> out, double timeout) override {
-    if (const int count = collect(out); count > 0 || timeout == 0) return count;
+    // A wake that is there already counts: it is gone from the ring once collected, and waiting
+    // after it would be waiting for one that has been.
+    woken_ = false;
+    if (const int count = collect(out); count > 0 || timeout == 0 || woken_) return count;
     if (!armed_) {
       arm();
       if (submit() != 0) timeout = 0.001;  // a wake-up could be missed: look again soon
@@ -288,6 +291,7 @@ class UringBackend final : public Backend {
       ::io_uring_cqe_seen(&ring_, cqe);
       if (id == wake_id) {
         armed_ = false;
+        woken_ = true;
         std::uint64_t wakes = 0;
         [[maybe_unused]] const auto got = ::read(wake_.get(), &wakes, sizeof wakes);
       } else if (id != cancel_id) {
@@ -305,7 +309,7 @@ class UringBackend final : public Backend {
   UringRegistry registry_{ring_};
   unsigned flags_ = 0;
   unsigned outstanding_ = 0;
-  bool made_ = false, armed_ = false;
+  bool made_ = false, armed_ = false, woken_ = false;
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 //
 // Opening a queue on a real directory, and the rates that the planner asks for.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <filesystem>
 
@@ -68,6 +69,21 @@ TEST(QueueOpen, BadOptionsAreRefusedByKey) {
     ASSERT_FALSE(queue) << row.key;
     EXPECT_EQ(queue.error().code(), Errc::bad_config);
     EXPECT_NE(queue.error().message().find(row.key), std::string::npos);
+  }
+}
+
+TEST(Backends, AWakeThatComesBeforeTheWaitEndsIt) {
+  for (const Engine engine : {Engine::posix, Engine::io_uring, Engine::libaio}) {
+    auto backend = make_backend(engine, 4);
+    if (!backend) continue;
+    ASSERT_TRUE((*backend)->start());
+    std::array<Completed, 4> none;
+    for (int round = 0; round < 3; ++round) {
+      EXPECT_EQ((*backend)->reap(none, 0.001), 0) << "now it listens";
+      (*backend)->wake();
+      EXPECT_EQ((*backend)->reap(none, -1), 0) << to_string(engine);
+    }
+    (*backend)->stop();
   }
 }
 

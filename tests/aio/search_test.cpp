@@ -218,6 +218,17 @@ TEST(Search, PrefersTheCheapestOfEquals) {
   EXPECT_EQ((*rounds)[decision.chosen].arm, small) << "1 % slower, an eighth of the memory";
 }
 
+TEST(Search, OutOfTimeTheDecidingRoundsAreFewerButNeverTooFew) {
+  const Arm control{.engine = aio::Engine::posix}, other{.engine = aio::Engine::posix, .depth = 4};
+  const Measure measure = [](const Arm&) -> Result<Sample> { return Sample{.seconds = 1}; };
+  const auto cut = pair_up(std::vector<Arm>{other}, control, measure, 10, 1, [] { return true; });
+  ASSERT_TRUE(cut);
+  EXPECT_EQ(cut->front().ratios.size(), least_rounds);
+  const auto whole =
+      pair_up(std::vector<Arm>{other}, control, measure, 10, 1, [] { return false; });
+  EXPECT_EQ(whole->front().ratios.size(), 10U);
+}
+
 TEST(Search, AnErrorOfAMeasurementEndsIt) {
   int left = 20;
   const Measure measure = [&](const Arm&) -> Result<Sample> {

@@ -2,6 +2,8 @@
 #include "arm.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -16,6 +18,24 @@ std::string to_string(const Arm& arm) {
                      arm.depth, arm.threads > 1 ? fmt::format(" x {} threads", arm.threads) : "",
                      arm.single_submit ? ", single_submit" : "",
                      arm.overlap_events ? "" : ", no overlap_events");
+}
+
+Result<Mix> parse_mix(std::string_view text) {
+  const auto colon = text.find(':');
+  const auto number = [](std::string_view part) -> double {
+    double value = -1;
+    const auto [end, status] = std::from_chars(part.data(), part.data() + part.size(), value);
+    return status == std::errc() && end == part.data() + part.size() ? value : -1;
+  };
+  const Mix mix{number(text.substr(0, colon)),
+                colon == std::string_view::npos ? -1 : number(text.substr(colon + 1))};
+  if (mix.read >= 0 && mix.write >= 0 && std::isfinite(mix.read + mix.write) &&
+      mix.read + mix.write > 0)
+    return mix;
+  return fail(Error(Errc::bad_config, "read --mix")
+                  .on(text)
+                  .because("it is not READ:WRITE, as in 14:12")
+                  .remedy("give the bytes read and written per step, or their ratio"));
 }
 
 double step_seconds(const Rates& rates, const Mix& mix, double duplex) {

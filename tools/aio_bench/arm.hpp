@@ -13,10 +13,12 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
 #include "aio/queue.hpp"
+#include "base/result.hpp"
 
 namespace fathom::aio_bench {
 
@@ -41,6 +43,9 @@ struct Mix {
   double read = 14, write = 12;
   double read_share() const { return read / (read + write); }
 };
+
+// "14:12". Errors: bad_config unless both are numbers that are not negative and one is more than 0.
+Result<Mix> parse_mix(std::string_view text);
 
 struct Rates {
   double read = 0, write = 0;

@@ -100,6 +100,8 @@ Result<aio::Trial> Bed::run(const Arm& arm, const Ask& ask) {
                                         .most_bytes = most,
                                         .stop = [this] { return stop_.load(); }}));
   aio::Trial sum;
+  std::uint64_t moved = 0;
+  bool counted = true;
   for (std::size_t i = 0; i < trials.size(); ++i) {
     const aio::Trial& trial = trials[i];
     sum.read_bytes += trial.read_bytes;
@@ -108,14 +110,38 @@ Result<aio::Trial> Bed::run(const Arm& arm, const Ask& ask) {
     sum.cpu_seconds += trial.cpu_seconds;
     used[i]->at += std::max(trial.read_bytes, trial.write_bytes);
     const auto after = device_bytes(used[i]->facts->chain);
-    counts_ = counts_ && before[i] && after;
-    if (counts_) moved_ += after->read + after->written - before[i]->read - before[i]->written;
+    counted = counted && before[i] && after;
+    if (counted) moved += after->sum() - before[i]->sum();
   }
   written_ += sum.write_bytes;
-  asked_ += sum.bytes();
   if (stopped()) return fail(interrupted());
-  rows_.push_back({phase_, arm, ask.read_share, sum});
+  add_row(arm, ask.read_share, sum, counted ? std::optional(moved) : std::nullopt, false);
   return sum;
+}
+
+void Bed::add_row(const Arm& arm, double read_share, const aio::Trial& trial,
+                  std::optional<std::uint64_t> moved, bool fio) {
+  counts_ = counts_ && moved;
+  asked_ += trial.bytes();
+  moved_ += moved.value_or(0);
+  std::optional<double> share;
+  if (moved && trial.bytes() > 0)
+    share = static_cast<double>(*moved) / static_cast<double>(trial.bytes());
+  rows_.push_back({phase_, arm, read_share, trial, share, fio});
+}
+
+void Bed::add_fio(const Arm& arm, double read_share, const aio::Trial& trial,
+                  const std::optional<DeviceBytes>& before) {
+  const auto after = device_bytes_now(0);
+  std::optional<std::uint64_t> moved;
+  if (before && after) moved = after->sum() - before->sum();
+  written_ += trial.write_bytes;
+  add_row(arm, read_share, trial, moved, true);
+}
+
+std::size_t Bed::unproven() const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      rows_, [](const Row& row) { return row.device_share && *row.device_share < 0.95; }));
 }
 
 std::optional<double> Bed::device_share() const {

@@ -17,6 +17,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,10 @@ struct Row {  // of trials.csv
   Arm arm;
   double read_share = 1;
   aio::Trial trial;
+  // Bytes that the devices moved meanwhile, as a share of what was asked of them: less than 1 means
+  // that something else answered. Nothing where the kernel does not count.
+  std::optional<double> device_share;
+  bool fio = false;  // fio's trial, not ours
 };
 
 struct Ask {
@@ -57,7 +62,12 @@ class Bed {
   const std::vector<Row>& rows() const { return rows_; }
   std::uint64_t written() const { return written_; }
   std::uint64_t write_left() const { return preflight_.write_budget - written_; }
-  void count_written(std::uint64_t bytes) { written_ += bytes; }  // by others on our behalf
+  // A trial that fio made on path 0; its writes count.
+  void add_fio(const Arm& arm, double read_share, const aio::Trial& trial,
+               const std::optional<DeviceBytes>& before);
+  std::optional<DeviceBytes> device_bytes_now(std::size_t path) const {
+    return device_bytes(places_[path].facts->chain);
+  }
   const aio::File& file(std::size_t path) const { return places_[path].file; }
   const Preflight& preflight() const { return preflight_; }
   bool stopped() const { return stop_.load(); }
@@ -66,6 +76,8 @@ class Bed {
   // Bytes that the devices moved during trials, as a share of what was asked of them; nothing where
   // the kernel does not count.
   std::optional<double> device_share() const;
+  // Trials for which the devices moved less than 95 % of what was asked.
+  std::size_t unproven() const;
 
  private:
   struct Place {
@@ -76,6 +88,9 @@ class Bed {
   };
   Bed(const Preflight& preflight, const std::atomic<bool>& stop)
       : preflight_(preflight), stop_(stop) {}
+
+  void add_row(const Arm& arm, double read_share, const aio::Trial& trial,
+               std::optional<std::uint64_t> moved, bool fio);
 
   const Preflight& preflight_;
   const std::atomic<bool>& stop_;

@@ -2,7 +2,9 @@
 #include "fio.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 #include "aio/text_file.hpp"
+#include "base/clock.hpp"
 #include "base/units.hpp"
 #include "child.hpp"
 
@@ -107,18 +110,110 @@ Result<FioResult> parse_fio(std::string_view text) {
         const auto at = part.find(key);
         return at != part.end() && at->is_number() ? at->get<double>() : 0.0;
       };
-      result.bytes += number("io_bytes");
+      (direction == std::string_view("read") ? result.read_bytes : result.write_bytes) +=
+          number("io_bytes");
       seconds = std::max(seconds, number("runtime") / 1000);
     }
     result.seconds = std::max(result.seconds, seconds);
     const double cpu = job.value("usr_cpu", 0.0) + job.value("sys_cpu", 0.0);
     result.cpu_seconds += cpu / 100 * job.value("job_runtime", 0.0) / 1000;
   }
-  if (result.bytes <= 0 || result.seconds <= 0) return bad("it moved nothing");
+  if (result.bytes() <= 0 || result.seconds <= 0) return bad("it moved nothing");
+  // fio rounds its time up to a millisecond: on average half of one was not there.
+  result.seconds -= 0.0005;
   return result;
 }
 
-Result<Comparison> compare_with_fio(Bed& bed, const Arm& arm, std::size_t pairs, double seconds,
+namespace {
+
+// Bytes of a trial in a mode: what a first one of ours moves in its time, within the write budget.
+Result<std::uint64_t> trial_bytes(Bed& bed, const Arm& arm, const Mode& mode, const FioPlan& plan) {
+  FATHOM_ASSIGN(
+      const aio::Trial probe,
+      bed.run(arm, {.read_share = mode.read_share, .seconds = plan.seconds / 3, .only_path = 0}));
+  const double writes = 1 - mode.read_share;
+  double bytes = probe.rate() * plan.seconds;
+  // Two of each pair, and a third of what is left for the mode that follows.
+  if (writes > 0)
+    bytes = std::min(bytes, static_cast<double>(bed.write_left()) / writes /
+                                (3 * static_cast<double>(plan.pairs)));
+  const std::uint64_t size = round_down(bed.file(0).size(), arm.block);
+  return std::clamp(round_down(static_cast<std::uint64_t>(bytes), arm.block), arm.block * 2, size);
+}
+
+Result<aio::Trial> run_fio(Bed& bed, const Fio& fio, const Arm& arm, const Mode& mode,
+                           std::uint64_t bytes, std::uint64_t offset, double seconds,
+                           double& pause) {
+  const auto before = bed.device_bytes_now(0);
+  const double start = now_seconds();
+  FATHOM_ASSIGN(const std::string text, run_program(command(fio, bed, arm, mode, bytes, offset),
+                                                    fio.environment, seconds, &bed.stop_flag()));
+  const double whole = now_seconds() - start;
+  FATHOM_ASSIGN(const FioResult result, parse_fio(text));
+  pause = std::clamp(whole - result.seconds, 0.0, 1.0);
+  const aio::Trial trial{.read_bytes = static_cast<std::uint64_t>(result.read_bytes),
+                         .write_bytes = static_cast<std::uint64_t>(result.write_bytes),
+                         .seconds = result.seconds,
+                         .cpu_seconds = result.cpu_seconds};
+  bed.add_fio(arm, mode.read_share, trial, before);
+  return trial;
+}
+
+// The pairs of one mode; none when the budget does not hold one.
+Result<Versus> compare_mode(Bed& bed, const Fio& fio, const Arm& arm, const Mode& mode,
+                            const FioPlan& plan, std::string& cut_short) {
+  Versus versus{
+      .mode = mode.name, .ours = {}, .fio = {}, .ours_cpu = {}, .fio_cpu = {}, .ratio = {}};
+  const double writes = 1 - mode.read_share;
+  const auto cut = [&](const std::string& why) {
+    cut_short += (cut_short.empty() ? "" : "; ") + why;
+  };
+  if (writes > 0 && 8 * arm.in_flight() > bed.write_left()) {
+    cut(fmt::format("--max-write-gib allowed no pairs in {}", mode.name));
+    return versus;
+  }
+  FATHOM_ASSIGN(const std::uint64_t bytes, trial_bytes(bed, arm, mode, plan));
+  const std::uint64_t size = round_down(bed.file(0).size(), arm.block);
+  std::vector<double> ratios;
+  double pause = 0.2;  // until it is known
+  for (std::size_t pair = 0; pair < plan.pairs; ++pair) {
+    // Both write the same share; a pair that the budget does not hold is not begun.
+    const auto written = static_cast<std::uint64_t>(static_cast<double>(bytes) * writes * 1.1);
+    const bool late = pair >= 1 && now_seconds() > plan.end;
+    if (2 * written > bed.write_left() || late) {
+      cut(fmt::format("{} allowed {} pairs of {} in {}", late ? "--time" : "--max-write-gib", pair,
+                      plan.pairs, mode.name));
+      break;
+    }
+    std::uint64_t offset = round_down(size / plan.pairs * pair, arm.block);
+    if (offset + bytes > size) offset = 0;
+    aio::Trial ours, theirs;
+    // While fio starts, the device rests and its caches empty: ours waits as long before it begins.
+    for (const bool first : {true, false}) {
+      if (first == (pair % 2 == 0)) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(pause));
+        FATHOM_ASSIGN(ours, bed.run(arm, {.read_share = mode.read_share,
+                                          .seconds = 20 * plan.seconds,
+                                          .bytes = bytes,
+                                          .only_path = 0}));
+      } else {
+        FATHOM_ASSIGN(theirs,
+                      run_fio(bed, fio, arm, mode, bytes, offset, 30 + 20 * plan.seconds, pause));
+      }
+    }
+    versus.ours.push_back(ours.rate());
+    versus.ours_cpu.push_back(ours.cpu_per_gib());
+    versus.fio.push_back(theirs.rate());
+    versus.fio_cpu.push_back(theirs.cpu_per_gib());
+    ratios.push_back(theirs.rate() > 0 ? ours.rate() / theirs.rate() : 0);
+  }
+  versus.ratio = bootstrap_median(ratios, 1);
+  return versus;
+}
+
+}  // namespace
+
+Result<Comparison> compare_with_fio(Bed& bed, const Arm& arm, const FioPlan& plan,
                                     const std::function<void(const std::string&)>& progress) {
   Comparison comparison;
   auto found = find_fio(arm.in_flight());
@@ -126,74 +221,14 @@ Result<Comparison> compare_with_fio(Bed& bed, const Arm& arm, std::size_t pairs,
     comparison.skipped = found.error().message();
     return comparison;
   }
-  const Fio& fio = *found;
-  comparison.version = fio.version;
-  comparison.pages = fio.pages;
+  comparison.version = found->version;
+  comparison.pages = found->pages;
   bed.set_phase("fio");
-  const std::uint64_t size = round_down(bed.file(0).size(), arm.block);
-  const Mix mix;
   for (const Mode& mode : {Mode{"read", "read", 1}, Mode{"write", "write", 0},
-                           Mode{"mixed", "rw", mix.read_share()}}) {
+                           Mode{"mixed", "rw", plan.mix.read_share()}}) {
     progress(std::string("against fio: ") + mode.name);
-    const double writes = 1 - mode.read_share;
-    const auto too_little = [&](std::size_t pair) {
-      comparison.cut_short =
-          fmt::format("--max-write-gib allowed {} pairs of {} in {}", pair, pairs, mode.name);
-    };
-    if (writes > 0 && 8 * arm.in_flight() > bed.write_left()) {
-      too_little(0);
-      continue;
-    }
-    Versus versus;
-    versus.mode = mode.name;
-    // The bytes of a trial follow from a first one of ours, which counts for nothing else.
-    FATHOM_ASSIGN(
-        const aio::Trial probe,
-        bed.run(arm, {.read_share = mode.read_share, .seconds = seconds / 3, .only_path = 0}));
-    auto bytes = static_cast<std::uint64_t>(probe.rate() * seconds);
-    if (writes > 0)
-      bytes =
-          std::min(bytes, static_cast<std::uint64_t>(static_cast<double>(bed.write_left()) /
-                                                     writes / (3 * static_cast<double>(pairs))));
-    bytes = std::clamp(round_down(bytes, arm.block), arm.block * 2, size);
-    std::vector<double> ratios;
-    for (std::size_t pair = 0; pair < pairs; ++pair) {
-      // Both write the same share; a pair that the budget does not hold is not begun.
-      const auto written = static_cast<std::uint64_t>(static_cast<double>(bytes) * writes * 1.1);
-      if (2 * written > bed.write_left()) {
-        comparison.cut_short =
-            fmt::format("--max-write-gib allowed {} pairs of {} in {}", pair, pairs, mode.name);
-        break;
-      }
-      double ours = 0, theirs = 0;
-      for (int turn = 0; turn < 2; ++turn) {
-        if ((turn == 0) == (pair % 2 == 0)) {
-          FATHOM_ASSIGN(const aio::Trial trial, bed.run(arm, {.read_share = mode.read_share,
-                                                              .seconds = 20 * seconds,
-                                                              .bytes = bytes,
-                                                              .only_path = 0}));
-          ours = trial.rate();
-          versus.ours.push_back(ours);
-          versus.ours_cpu.push_back(trial.cpu_per_gib());
-          continue;
-        }
-        const std::uint64_t offset =
-            round_down(size / std::max<std::size_t>(pairs, 1) * pair, arm.block);
-        FATHOM_ASSIGN(
-            const std::string text,
-            run_program(command(fio, bed, arm, mode, bytes, offset + bytes <= size ? offset : 0),
-                        fio.environment, 30 + 20 * seconds, &bed.stop_flag()));
-        FATHOM_ASSIGN(const FioResult result, parse_fio(text));
-        bed.count_written(static_cast<std::uint64_t>(result.bytes * writes));
-        theirs = result.bytes / result.seconds;
-        versus.fio.push_back(theirs);
-        versus.fio_cpu.push_back(result.cpu_seconds / (result.bytes / static_cast<double>(GiB)));
-      }
-      ratios.push_back(theirs > 0 ? ours / theirs : 0);
-    }
-    if (ratios.empty()) continue;
-    versus.ratio = bootstrap_median(ratios, 1);
-    comparison.modes.push_back(std::move(versus));
+    FATHOM_ASSIGN(Versus versus, compare_mode(bed, *found, arm, mode, plan, comparison.cut_short));
+    if (!versus.ours.empty()) comparison.modes.push_back(std::move(versus));
   }
   return comparison;
 }

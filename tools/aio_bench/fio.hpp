@@ -11,7 +11,7 @@
 //              transparent ones. Which was used is part of the result.
 // Units        Bytes per second; processor seconds per GiB.
 //
-//   FATHOM_ASSIGN(const auto comparison, compare_with_fio(bed, arm, 10, 0.35, progress));
+//   FATHOM_ASSIGN(const auto comparison, compare_with_fio(bed, arm, plan, progress));
 #pragma once
 
 #include <functional>
@@ -40,13 +40,21 @@ struct Comparison {
 };
 
 struct FioResult {
-  double bytes = 0, seconds = 0, cpu_seconds = 0;
+  double read_bytes = 0, write_bytes = 0, seconds = 0, cpu_seconds = 0;
+  double bytes() const { return read_bytes + write_bytes; }
 };
 
 // What `fio --output-format=json` printed, all jobs together. Errors: bad_input.
 Result<FioResult> parse_fio(std::string_view text);
 
-Result<Comparison> compare_with_fio(Bed& bed, const Arm& arm, std::size_t pairs, double seconds,
+struct FioPlan {
+  Mix mix;
+  std::size_t pairs = 10;
+  double seconds = 0.35;  // of a trial, about
+  double end = 0;         // on now_seconds(): after it no pair begins but the first of a mode
+};
+
+Result<Comparison> compare_with_fio(Bed& bed, const Arm& arm, const FioPlan& plan,
                                     const std::function<void(const std::string&)>& progress);
 
 }  // namespace fathom::aio_bench

@@ -20,7 +20,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double default_size_gib = 4;
 constexpr std::uint64_t most_in_flight = 64 * MiB;
 constexpr double idle_look_seconds = 0.2;
 
@@ -34,6 +33,13 @@ std::string known(const std::optional<Value>& value) {
 template <class Value>
 Json nullable(const std::optional<Value>& value) {
   return value ? Json(*value) : Json(nullptr);
+}
+
+// A larger file leaves less of it to caches, but is written first: most of the write budget is for
+// what is measured.
+double default_size_gib(const Options& options) {
+  const double share = options.max_write_gib / (4 * static_cast<double>(options.paths.size()));
+  return std::clamp(share, 0.125, 4.0);
 }
 
 // What is left to others: a full file system is slow, and a drive without spare blocks too.
@@ -51,10 +57,12 @@ Result<PathFacts> look_at(const std::string& path, const Options& options,
   facts.path = path;
   facts.chain = aio::device_under(path);
   facts.engines = aio::probe_engines(path);
+  facts.gds = aio::probe_gds(facts.chain);
   facts.free_bytes = std::uint64_t{info.f_bavail} * info.f_frsize;
   const std::uint64_t reserve = reserve_of(std::uint64_t{info.f_blocks} * info.f_frsize);
   const std::uint64_t usable = facts.free_bytes > reserve ? facts.free_bytes - reserve : 0;
-  facts.file_bytes = round_down(gib(options.size_gib.value_or(default_size_gib)), most_in_flight);
+  facts.file_bytes =
+      round_down(gib(options.size_gib.value_or(default_size_gib(options))), most_in_flight);
   if (!options.size_gib && facts.file_bytes > usable) {
     const std::uint64_t smaller = round_down(usable, most_in_flight);
     if (smaller >= 2 * most_in_flight) {
@@ -182,6 +190,7 @@ std::string preflight_text(const Preflight& preflight) {
       text += fmt::format("  {}: {}\n", to_string(probe.engine),
                           probe.works ? (probe.reason.empty() ? "works" : "works, " + probe.reason)
                                       : "refused: " + probe.reason);
+    text += fmt::format("  GPUDirect Storage: {} ({})\n", to_string(facts.gds), facts.gds.reason);
   }
   text += fmt::format(
       "huge pages: {}\nmemory: {}\nwrites: {} to prepare, {} at most (--max-write-gib)\n"
@@ -215,6 +224,8 @@ Json preflight_json(const Preflight& preflight) {
                      {"free_bytes", facts.free_bytes},
                      {"scratch_bytes", facts.file_bytes},
                      {"others_bytes_per_second", facts.others},
+                     {"gds", to_string(facts.gds)},
+                     {"gds_reason", facts.gds.reason},
                      {"devices", devices},
                      {"engines", engines}});
   }

@@ -19,6 +19,7 @@
 #include "aio/arena.hpp"
 #include "aio/device.hpp"
 #include "aio/engines.hpp"
+#include "aio/gds.hpp"
 #include "arm.hpp"
 #include "base/result.hpp"
 
@@ -26,16 +27,18 @@ namespace fathom::aio_bench {
 
 struct Options {
   std::vector<std::string> paths;
-  std::optional<double> size_gib;  // of the scratch file of each path
-  double max_write_gib = 64;
+  std::optional<double> size_gib;  // of the scratch file of each path; default: by the write budget
+  double max_write_gib = 8;
   double seconds = 60;
   aio::Engine engine = aio::Engine::automatic;
+  Mix mix = {};
 };
 
 struct PathFacts {
   std::string path;
   aio::DeviceChain chain;
   std::vector<aio::EngineProbe> engines;
+  aio::GdsProbe gds;
   std::uint64_t free_bytes = 0, file_bytes = 0;
   double others = 0;  // bytes per second that other programs move on the device
 };
@@ -63,6 +66,7 @@ nlohmann::ordered_json preflight_json(const Preflight& preflight);
 // not count.
 struct DeviceBytes {
   std::uint64_t read = 0, written = 0;
+  std::uint64_t sum() const { return read + written; }
 };
 std::optional<DeviceBytes> device_bytes(const aio::DeviceChain& chain);
 

@@ -114,13 +114,15 @@ Result<Halving> halve(std::span<const Arm> grid, const Arm& control,
 
 Result<std::vector<Candidate>> pair_up(std::span<const Arm> arms, const Arm& control,
                                        const Measure& measure, std::size_t rounds,
-                                       std::uint64_t seed) {
+                                       std::uint64_t seed,
+                                       const std::function<bool()>& out_of_time) {
   std::mt19937_64 random(seed);
   std::vector<Candidate> candidates;
   for (const Arm& arm : arms)
     if (!(arm == control)) candidates.push_back({.arm = arm, .ratios = {}, .samples = {}});
   candidates.push_back({.arm = control, .ratios = {}, .samples = {}});
   for (std::size_t round = 0; round < rounds; ++round) {
+    if (round >= least_rounds && out_of_time && out_of_time()) break;
     std::vector<Sample> samples(candidates.size());
     for (const std::size_t i : shuffled(candidates.size(), random)) {
       FATHOM_ASSIGN(samples[i], measure(candidates[i].arm));

@@ -64,11 +64,14 @@ Result<Halving> halve(std::span<const Arm> grid, const Arm& control,
                       const std::vector<aio::Engine>& engines, const Measure& measure,
                       const Schedule& schedule);
 
-// `rounds` measurements of each arm and the control, in a new order every round. The control is the
-// last of the result, with ratios of 1.
+// `rounds` measurements of each arm and the control, in a new order every round; fewer, but at
+// least `least_rounds`, when there is no time. The control is the last of the result, with ratios
+// of 1.
+inline constexpr std::size_t least_rounds = 4;
 Result<std::vector<Candidate>> pair_up(std::span<const Arm> arms, const Arm& control,
                                        const Measure& measure, std::size_t rounds,
-                                       std::uint64_t seed);
+                                       std::uint64_t seed,
+                                       const std::function<bool()>& out_of_time = {});
 
 struct Decision {
   std::size_t chosen = 0, best = 0;      // into the rounds

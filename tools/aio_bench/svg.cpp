@@ -86,7 +86,8 @@ Heat heat_map(const Preflight& preflight, const Outcome& outcome) {
   return heat;
 }
 
-// Ours and fio's rate of each mode as bars under the best rate seen: the roof.
+// Ours and fio's rate of each mode as bars; the line across ours is the 95 % interval of the ratio,
+// where fio's rate is 1.
 std::string bars(const Outcome& outcome, double y, double width) {
   std::string body;
   double roof = 1;
@@ -100,13 +101,68 @@ std::string bars(const Outcome& outcome, double y, double width) {
         "<rect x=\"{0:.1f}\" y=\"{1:.1f}\" width=\"{2:.1f}\" height=\"13\" fill=\"#12548a\"/>\n"
         "<rect x=\"{0:.1f}\" y=\"{3:.1f}\" width=\"{4:.1f}\" height=\"13\" fill=\"#b8c4ce\"/>\n",
         left, y, room * ours / roof, y + 15, room * fio / roof);
+    const auto across = [&](double ratio) {
+      return left + room * std::clamp(ratio * fio / roof, 0.0, 1.1);
+    };
+    body += fmt::format(
+        "<path d=\"M{0:.1f} {2:.1f}H{1:.1f}M{0:.1f} {3:.1f}v8M{1:.1f} {3:.1f}v8\" "
+        "stroke=\"#d2691e\" stroke-width=\"2\" fill=\"none\"/>\n",
+        across(versus.ratio.low), across(versus.ratio.high), y + 6.5, y + 2.5);
     body +=
-        text_at(left + room * std::max(ours, fio) / roof + 8, y + 19,
+        text_at(across(std::max({1.0, ours / fio, versus.ratio.high})) + 8, y + 19,
                 fmt::format("{:.2f} and {:.2f} GB/s: {:.2f}x ({:.2f} to {:.2f})", ours / 1e9,
                             fio / 1e9, versus.ratio.middle, versus.ratio.low, versus.ratio.high));
     y += 40;
   }
   return body;
+}
+
+// Every setting's reads over its bytes in flight, both in powers of two, under the roof: bytes in
+// flight over the latency of one transfer, and the fastest seen.
+std::string roofline(const Outcome& outcome, double y, double width) {
+  constexpr double height = 180;
+  double least = 1e18, most = 1, fastest = 1, slowest = 1e18;
+  for (const Candidate& candidate : outcome.seen) {
+    const double rate = candidate.rates().read;
+    const auto flight = static_cast<double>(candidate.arm.in_flight());
+    if (rate <= 0) continue;
+    least = std::min(least, flight);
+    most = std::max(most, flight);
+    fastest = std::max(fastest, rate);
+    slowest = std::min(slowest, rate);
+  }
+  if (least > most) return "";
+  const double octaves = std::max(1.0, std::log2(most / least));
+  const double levels = std::max(1.0, std::log2(fastest / slowest) + 0.5);
+  const auto across = [&](double flight) {
+    return left + (width - left - 40) * std::log2(flight / least) / octaves;
+  };
+  const auto up = [&](double rate) {
+    return y + std::clamp(height * std::log2(fastest / rate) / levels, 0.0, height);
+  };
+  std::string body =
+      fmt::format("<path d=\"M{:.1f} {:.1f}", across(least),
+                  up(outcome.latency > 0 ? std::min(fastest, least / outcome.latency) : fastest));
+  const double knee = std::clamp(fastest * outcome.latency, least, most);
+  body += fmt::format(
+      "L{:.1f} {:.1f}H{:.1f}\" stroke=\"#d2691e\" stroke-width=\"2\" "
+      "fill=\"none\"/>\n",
+      across(knee), up(fastest), across(most));
+  for (const Candidate& candidate : outcome.seen) {
+    const double rate = candidate.rates().read;
+    if (rate <= 0) continue;
+    const bool chosen = candidate.arm == outcome.chosen().arm;
+    body += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\"/>\n",
+                        across(static_cast<double>(candidate.arm.in_flight())), up(rate),
+                        chosen ? 6 : 3, chosen ? "#d2691e" : "#12548a");
+  }
+  for (double flight = least; flight <= most; flight *= 4)
+    body += text_at(across(flight), y + height + 18, label(static_cast<std::uint64_t>(flight)),
+                    "class=\"m\"");
+  body +=
+      text_at(left - 8, up(fastest) + 4, fmt::format("{:.1f} GB/s", fastest / 1e9), "class=\"e\"");
+  return body + text_at(left - 8, up(slowest) + 4, fmt::format("{:.1f} GB/s", slowest / 1e9),
+                        "class=\"e\"");
 }
 
 }  // namespace
@@ -115,7 +171,8 @@ std::string report_svg(const Preflight& preflight, const Outcome& outcome) {
   const Heat heat = heat_map(preflight, outcome);
   const double width = std::max(heat.width + 30, 640.0);
   const double below = heat.height + 50;
-  const double height = below + 40 * static_cast<double>(outcome.fio.modes.size()) + 20;
+  const double roof = below + 40 * static_cast<double>(outcome.fio.modes.size()) + 40;
+  const double height = roof + 220;
   std::string body = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" "
       "viewBox=\"0 0 {0:.0f} {1:.0f}\">\n"
@@ -135,7 +192,11 @@ std::string report_svg(const Preflight& preflight, const Outcome& outcome) {
                     "class=\"h\"");
     body += bars(outcome, below, width);
   }
-  return body + "</svg>\n";
+  body += text_at(20, roof - 14,
+                  "Roofline of reads: bytes in flight across, the line is what latency and the "
+                  "device allow",
+                  "class=\"h\"");
+  return body + roofline(outcome, roof, width) + "</svg>\n";
 }
 
 }  // namespace fathom::aio_bench

@@ -2,12 +2,13 @@
 //
 // Tuner: the phases of a run, one after the other.
 //
-// Purpose      Prepare, noise floor, duplex factor, halving, paired rounds, fio; each with its
-//              share of the time and of the write budget.
+// Purpose      Prepare, noise floor, duplex factor, latency, halving, paired rounds, fio; each with
+//              its share of the time and of the write budget.
 // Threads      Blocking; `stop` may be set from a signal handler.
 // Units        Bytes, bytes per second, seconds.
 //
-//   FATHOM_ASSIGN(const Outcome outcome, tune(options, preflight, stop, say));
+//   Outcome outcome;
+//   FATHOM_CHECK(tune(options, preflight, stop, say, outcome));
 //   outcome.rounds[outcome.decision.chosen].arm
 #pragma once
 
@@ -34,6 +35,10 @@ struct Outcome {
   std::optional<std::size_t> cliff;  // the stretch from which on writing was slower for good
   Noise noise;                       // of the predicted step time with the default
   double duplex = 0;                 // 0 … 1
+  double latency = 0;                // of one transfer beyond its bytes, seconds
+  std::vector<Candidate> seen;       // every arm that was measured, without ratios
+  bool decided = false;              // rounds and decision are there
+  bool interrupted = false;
   Halving halving;
   std::vector<Candidate> rounds;  // finalists and, last, the default
   Decision decision;
@@ -43,6 +48,7 @@ struct Outcome {
   std::uint64_t written = 0;
   double seconds = 0;
   std::optional<double> device_share;
+  std::size_t unproven = 0;  // trials for which the device moved less than was asked
   std::vector<std::string> notes;
 
   const Candidate& chosen() const { return rounds[decision.chosen]; }
@@ -50,9 +56,11 @@ struct Outcome {
   const Candidate& control() const { return rounds.back(); }
 };
 
-// `say` hears what is being done, a short line at a time. Errors: those of the bed; interrupted.
-Result<Outcome> tune(const Options& options, const Preflight& preflight,
-                     const std::atomic<bool>& stop,
-                     const std::function<void(const std::string&)>& say);
+// What is being done, and the seconds left of the time asked for.
+using Progress = std::function<void(const std::string& doing, double left)>;
+
+// `outcome` has what was found also when an Error ends it. Errors: those of the bed; interrupted.
+Result<void> tune(const Options& options, const Preflight& preflight, const std::atomic<bool>& stop,
+                  const Progress& say, Outcome& outcome);
 
 }  // namespace fathom::aio_bench
