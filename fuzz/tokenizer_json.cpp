@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Any tokenizer.json is refused or gives a tokenizer that encodes and decodes any text without harm.
-// A zero byte parts the file from the text. tests/data/tokenizers is a good corpus to begin with.
+// Any tokenizer.json is refused or gives a tokenizer that encodes and decodes any text without
+// harm. A zero byte parts the file from the text. tests/data/tokenizers is a good corpus to begin
+// with.
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -83,9 +83,10 @@ at::TensorOptions on_device(c10::ScalarType type) {
 models::TensorList random_parameters(const models::UnitSpec& unit) {
   models::TensorList list;
   for (const models::ParameterSpec& parameter : unit.parameters)
-    list.push_back(parameter.shape.size() == 1
-                       ? at::full(parameter.shape, 1.0, on_device(c10::ScalarType::BFloat16))
-                       : at::randn(parameter.shape, on_device(c10::ScalarType::BFloat16)).mul(0.02));
+    list.push_back(
+        parameter.shape.size() == 1
+            ? at::full(parameter.shape, 1.0, on_device(c10::ScalarType::BFloat16))
+            : at::randn(parameter.shape, on_device(c10::ScalarType::BFloat16)).mul(0.02));
   return list;
 }
 
@@ -95,15 +96,13 @@ int run(const models::ModelSpec& spec, std::int64_t batch, std::int64_t length) 
   const auto tokens = static_cast<double>(batch * length);
   nlohmann::json result;
   const auto print = [&](const char* name, double flops, const Timing& t, std::uint64_t bound) {
-    fmt::print("{:<24} {:>8.3f} ms ({:.3f}-{:.3f})  {:>6.1f} TFLOP/s  working memory {} (bound {})\n",
-               name, t.median * 1e3, t.low * 1e3, t.high * 1e3, flops / t.median / 1e12,
-               format_bytes(t.peak), format_bytes(bound));
-    result[name] = {{"seconds", t.median},
-                    {"low", t.low},
-                    {"high", t.high},
-                    {"tflops", flops / t.median / 1e12},
-                    {"peak_bytes", t.peak},
-                    {"bound_bytes", bound}};
+    fmt::print(
+        "{:<24} {:>8.3f} ms ({:.3f}-{:.3f})  {:>6.1f} TFLOP/s  working memory {} (bound {})\n",
+        name, t.median * 1e3, t.low * 1e3, t.high * 1e3, flops / t.median / 1e12,
+        format_bytes(t.peak), format_bytes(bound));
+    result[name] = {{"seconds", t.median},  {"low", t.low},
+                    {"high", t.high},       {"tflops", flops / t.median / 1e12},
+                    {"peak_bytes", t.peak}, {"bound_bytes", bound}};
   };
   {
     const std::int64_t n = 8192;
@@ -115,15 +114,14 @@ int run(const models::ModelSpec& spec, std::int64_t batch, std::int64_t length) 
   const models::TensorList weights = random_parameters(layer);
   const at::Tensor ids = at::randint(static_cast<std::int64_t>(spec.vocabulary), {batch, length},
                                      on_device(c10::ScalarType::Long));
-  const at::Tensor hidden =
-      at::randn({batch, length, static_cast<std::int64_t>(spec.hidden)},
-                on_device(c10::ScalarType::BFloat16));
+  const at::Tensor hidden = at::randn({batch, length, static_cast<std::int64_t>(spec.hidden)},
+                                      on_device(c10::ScalarType::BFloat16));
   const auto bound = models::activation_bytes(spec, 1, static_cast<std::uint64_t>(batch),
                                               {static_cast<std::uint64_t>(length), 0}, 2);
   const double matmul = 2.0 * static_cast<double>(layer.matmul_elements) * tokens;
   // Causal attention: half of the s × s products count.
-  const double attention = 2.0 * tokens * static_cast<double>(length) *
-                           static_cast<double>(spec.heads * spec.head_dim);
+  const double attention =
+      2.0 * tokens * static_cast<double>(length) * static_cast<double>(spec.heads * spec.head_dim);
   std::string failure;
   const auto must = [&](const auto& outcome) {
     if (!outcome && failure.empty()) failure = outcome.error().message();
@@ -135,11 +133,14 @@ int run(const models::ModelSpec& spec, std::int64_t batch, std::int64_t length) 
         }),
         bound.forward);
   print("layer gradients", 4 * (matmul + attention), time([&] {
-          (void)must(engine::block_gradients(*model->blocks[1], weights, {hidden}, engine::plain_context(ids), {hidden}));
+          (void)must(engine::block_gradients(*model->blocks[1], weights, {hidden},
+                                             engine::plain_context(ids), {hidden}));
         }),
         bound.backward);
-  const auto first = engine::block_gradients(*model->blocks[1], weights, {hidden}, engine::plain_context(ids), {hidden});
-  const auto second = engine::block_gradients(*model->blocks[1], weights, {hidden}, engine::plain_context(ids), {hidden});
+  const auto first = engine::block_gradients(*model->blocks[1], weights, {hidden},
+                                             engine::plain_context(ids), {hidden});
+  const auto second = engine::block_gradients(*model->blocks[1], weights, {hidden},
+                                              engine::plain_context(ids), {hidden});
   bool same = must(first) && must(second);
   for (std::size_t i = 0; same && i < first->size(); ++i)
     same = at::equal((*first)[i], (*second)[i]);
@@ -153,10 +154,9 @@ int run(const models::ModelSpec& spec, std::int64_t batch, std::int64_t length) 
   const at::Tensor targets = ids.view({-1});
   const auto rows = static_cast<std::int64_t>(
       models::loss_chunk_rows(spec, static_cast<std::uint64_t>(batch * length)));
-  const auto head_bound =
-      models::activation_bytes(spec, static_cast<std::uint32_t>(spec.units.size() - 1),
-                               static_cast<std::uint64_t>(batch),
-                               {static_cast<std::uint64_t>(length), 0}, 2);
+  const auto head_bound = models::activation_bytes(
+      spec, static_cast<std::uint32_t>(spec.units.size() - 1), static_cast<std::uint64_t>(batch),
+      {static_cast<std::uint64_t>(length), 0}, 2);
   print("head loss and gradients", 6.0 * static_cast<double>(head.matmul_elements) * tokens,
         time([&] {
           (void)must(models::head_loss_backward(*model->head, head_weights, flat, targets, rows,
@@ -164,8 +164,10 @@ int run(const models::ModelSpec& spec, std::int64_t batch, std::int64_t length) 
         }),
         head_bound.backward);
   const models::TensorList table = random_parameters(spec.units[0]);
-  const auto one = engine::block_gradients(*model->blocks[0], table, {}, engine::plain_context(ids), {hidden});
-  const auto two = engine::block_gradients(*model->blocks[0], table, {}, engine::plain_context(ids), {hidden});
+  const auto one =
+      engine::block_gradients(*model->blocks[0], table, {}, engine::plain_context(ids), {hidden});
+  const auto two =
+      engine::block_gradients(*model->blocks[0], table, {}, engine::plain_context(ids), {hidden});
   same = same && must(one) && must(two) && at::equal(one->front(), two->front());
   if (!failure.empty()) return std::fprintf(stderr, "%s\n", failure.c_str()), 1;
   fmt::print("two runs: {}\n", same ? "the same bits" : "DIFFERENT BITS");

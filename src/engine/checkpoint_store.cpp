@@ -57,10 +57,11 @@ Result<Checkpoint> Checkpoint::open_store(const std::vector<std::string>& direct
   checkpoint.progress_ = {state.step,        state.updates, state.tokens,
                           state.next_window, state.seed,    {}};
   if (state.scale_remainder != 0)
-    checkpoint.progress_.loss_scale = config::LossScaleState{.scale = state.loss_scale,
-                                                             .iteration = state.scale_iteration,
-                                                             .last_overflow = state.scale_last_overflow,
-                                                             .remainder = state.scale_remainder};
+    checkpoint.progress_.loss_scale =
+        config::LossScaleState{.scale = state.loss_scale,
+                               .iteration = state.scale_iteration,
+                               .last_overflow = state.scale_last_overflow,
+                               .remainder = state.scale_remainder};
   for (swap::ChunkId c = 0; c < layout.chunks().size(); ++c) {
     const swap::Chunk& chunk = layout.chunk(c);
     Chunk made{chunk.unit, chunk.first, chunk.elements, {}};

@@ -52,7 +52,8 @@ std::optional<Tier> tier_of(config::ActivationTier tier) {
 
 std::string unusable_on_gpu(const models::ModelSpec& spec, const config::Config& config) {
   if (spec.encoder_decoder)
-    return fmt::format("models with an encoder and a decoder ({}) run on the CPU only", spec.family);
+    return fmt::format("models with an encoder and a decoder ({}) run on the CPU only",
+                       spec.family);
   if (config.optimizer.type == config::OptimizerType::lamb)
     return "LAMB needs whole tensors in host memory and runs on the CPU only";
   if (config.fathom.store == config::StoreMode::durable)
@@ -99,9 +100,9 @@ Result<void> use_device(const Device& device, const config::Config& config,
   input.activation_tier = tier_of(config.fathom.activation_tier);
   if (config.activation.cpu_checkpointing && !input.activation_tier)
     input.activation_tier = Tier::host;
-  const std::uint64_t most =
-      device.missing.empty() ? device.free_bytes - std::min(device.free_bytes, driver_bytes)
-                             : assumed_memory - driver_bytes;
+  const std::uint64_t most = device.missing.empty()
+                                 ? device.free_bytes - std::min(device.free_bytes, driver_bytes)
+                                 : assumed_memory - driver_bytes;
   input.device_memory = config.fathom.device_memory.value_or(most);
   if (device.missing.empty()) {
     FATHOM_ASSIGN(const CudaRates rates, measure_cuda(input));

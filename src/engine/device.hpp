@@ -2,8 +2,8 @@
 //
 // Device: which device a run computes on, and what that means for its plan.
 //
-// Purpose      --device auto takes the GPU when there is one and the run can use it. A plan for a GPU
-//              that is not here is made with assumed rates, which it says.
+// Purpose      --device auto takes the GPU when there is one and the run can use it. A plan for a
+//              GPU that is not here is made with assumed rates, which it says.
 // Threads      One thread; opening a GPU loads LibTorch's CUDA half (cuda/library.hpp).
 // Units        Bytes.
 //

@@ -135,8 +135,10 @@ Result<Manifest> parse_manifest(std::string_view text, const std::string& path) 
     const json& progress = read.at("progress");
     manifest.progress = {static_cast<std::int64_t>(number(progress.at("step"))),
                          static_cast<std::int64_t>(number(progress.at("updates"))),
-                         number(progress.at("tokens")), number(progress.at("next_window")),
-                         number(progress.at("seed")), {}};
+                         number(progress.at("tokens")),
+                         number(progress.at("next_window")),
+                         number(progress.at("seed")),
+                         {}};
     if (const auto scale = progress.find("loss_scale"); scale != progress.end())
       manifest.progress.loss_scale =
           config::LossScaleState{.scale = scale->at("scale"),

@@ -60,8 +60,7 @@ ChunkView Residence::view(ChunkId id, BufferId weights, BufferId states) const {
   const swap::Chunk& chunk = layout.chunk(id);
   const SectionMask present = layout.sections().present();
   ChunkView view{.elements = chunk.elements};
-  if (weights != no_buffer)
-    view.weights = buffer(weights) + plan_.weights_offset(weights, id);
+  if (weights != no_buffer) view.weights = buffer(weights) + plan_.weights_offset(weights, id);
   const ChunkPlan& placed = plan_.chunks[id];
   const auto all_states = static_cast<SectionMask>(swap::states_mask & present);
   const auto pinned = static_cast<SectionMask>(all_states & ~placed.streamed);
@@ -81,12 +80,12 @@ ChunkView Residence::view(ChunkId id, BufferId weights, BufferId states) const {
 Result<void> Residence::transfer_streamed(ChunkId id, aio::Direction direction) {
   const swap::Chunk& chunk = plan_.layout.chunk(id);
   if (plan_.units[chunk.unit].weights_on_nvme)
-    FATHOM_CHECK(store_->transfer_and_wait(
-        {.direction = direction,
-         .chunk = id,
-         .sections = swap::weights_mask,
-         .buffer = buffer(landing_) + plan_.weights_offset(landing_, id),
-         .priority = aio::Priority::demand}));
+    FATHOM_CHECK(
+        store_->transfer_and_wait({.direction = direction,
+                                   .chunk = id,
+                                   .sections = swap::weights_mask,
+                                   .buffer = buffer(landing_) + plan_.weights_offset(landing_, id),
+                                   .priority = aio::Priority::demand}));
   if (plan_.chunks[id].streamed != 0)
     FATHOM_CHECK(store_->transfer_and_wait({.direction = direction,
                                             .chunk = id,
@@ -104,10 +103,9 @@ Result<void> Residence::transfer_device(ChunkId id, aio::Direction direction) {
                                              : copy_to_device(device, host, bytes);
   };
   if (unit.weights_on_device)
-    FATHOM_CHECK(
-        move(visited_weights(),
-             buffer(unit.pinned_weights) + plan_.weights_offset(unit.pinned_weights, id),
-             plan_.layout.payload_bytes(id, Section::W)));
+    FATHOM_CHECK(move(visited_weights(),
+                      buffer(unit.pinned_weights) + plan_.weights_offset(unit.pinned_weights, id),
+                      plan_.layout.payload_bytes(id, Section::W)));
   if (placed.states_on_device)
     FATHOM_CHECK(move(visited_states(id), buffer(placed.pinned_states),
                       plan_.layout.padded_bytes(id, states_of(plan_))));

@@ -25,11 +25,11 @@ namespace fathom::swap {
 
 // What is committed with a step besides the sections.
 struct CommitState {
-  std::int64_t step = 0;            // optimizer steps run
-  std::int64_t updates = 0;         // of them, not skipped: Adam's t and the schedule's position
-  std::uint64_t tokens = 0;         // predictions trained on
-  std::uint64_t next_window = 0;    // position in the data
-  std::uint64_t seed = 0;           // of every random stream; streams count from (seed, step)
+  std::int64_t step = 0;          // optimizer steps run
+  std::int64_t updates = 0;       // of them, not skipped: Adam's t and the schedule's position
+  std::uint64_t tokens = 0;       // predictions trained on
+  std::uint64_t next_window = 0;  // position in the data
+  std::uint64_t seed = 0;         // of every random stream; streams count from (seed, step)
   // Of a dynamic loss scale (config/loss_scale.hpp); remainder 0: there is none.
   double loss_scale = 1;
   std::int64_t scale_iteration = 0, scale_last_overflow = -1, scale_remainder = 0;

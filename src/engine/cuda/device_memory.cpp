@@ -45,10 +45,9 @@ Result<PinnedArena> PinnedArena::pin(const aio::Arena& arena) {
     (void)cudaGetLastError();
     return fail(Error(Errc::no_space, "pin host memory for the GPU")
                     .on(format_bytes(arena.size()))
-                    .because(fmt::format("{}; available memory is {} ({})",
-                                         cudaGetErrorString(error),
-                                         format_bytes(aio::memory_limit().available),
-                                         aio::memory_limit().reason))
+                    .because(fmt::format(
+                        "{}; available memory is {} ({})", cudaGetErrorString(error),
+                        format_bytes(aio::memory_limit().available), aio::memory_limit().reason))
                     .remedy("lower fathom.host_memory, or raise the limit with ulimit -l"));
   }
   pinned.base_ = arena.at(0);

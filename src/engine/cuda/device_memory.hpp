@@ -2,11 +2,11 @@
 //
 // Memory of the GPU, and host memory that the GPU's copy engines may reach.
 //
-// Purpose      One allocation of device memory that the plan cuts into buffers, and the registration
-//              of the host arena with the driver: copies between the two run asynchronously and at
-//              the speed of the bus.
-// Ownership    DeviceMemory and PinnedArray own their allocations; PinnedArena its registration, the
-//              Arena must outlive it.
+// Purpose      One allocation of device memory that the plan cuts into buffers, and the
+//              registration of the host arena with the driver: copies between the two run
+//              asynchronously and at the speed of the bus.
+// Ownership    DeviceMemory and PinnedArray own their allocations; PinnedArena its registration,
+//              the Arena must outlive it.
 // Threads      Creation and destruction from one thread; addresses from any.
 // Units        Bytes.
 //

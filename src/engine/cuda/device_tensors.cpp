@@ -65,9 +65,9 @@ Result<void> add_on_device(kernels::cuda::Stream stream, float* sum, std::uint64
   if (flat.scalar_type() == c10::ScalarType::Float) {
     const auto* values = static_cast<const float*>(flat.data_ptr());
     if (first)
-      return cuda_check(cudaMemcpyAsync(sum, values, count * sizeof(float),
-                                        cudaMemcpyDeviceToDevice, stream),
-                        tried);
+      return cuda_check(
+          cudaMemcpyAsync(sum, values, count * sizeof(float), cudaMemcpyDeviceToDevice, stream),
+          tried);
     return cuda_check(kernels::cuda::accumulate_fp32(stream, sum, values, count), tried);
   }
   FATHOM_ASSERT(flat.scalar_type() == c10::ScalarType::BFloat16, "gradients have a compute type");

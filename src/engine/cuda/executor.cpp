@@ -65,9 +65,8 @@ class CudaExecutor final : public StepExecutor {
   Result<void> open() {
     FATHOM_ASSIGN(streams_, Streams::open(0));
     limit_device_tensors(plan_.activation_bytes + library_bytes);
-    FATHOM_ASSIGN(workspace_,
-                  DeviceMemory::allocate(stats_bytes +
-                                         kernels::cuda::gradient_stats_workspace(largest_)));
+    FATHOM_ASSIGN(workspace_, DeviceMemory::allocate(
+                                  stats_bytes + kernels::cuda::gradient_stats_workspace(largest_)));
     FATHOM_ASSIGN(known_, PinnedArray::allocate(plan_.units.size() * sizeof(DeviceGradientStats)));
     FATHOM_CHECK(prepare(plan_.first, first_));
     FATHOM_CHECK(prepare(plan_.steady, steady_));
@@ -168,7 +167,8 @@ class CudaExecutor final : public StepExecutor {
       const DeviceGradientStats stats = stats_of(0);  // unit 0 is the last of a pass
       totals.sum_squares = stats.sum_squares;
       totals.applied = eager_applied();
-      if (!std::isfinite(totals.loss_sum)) totals.non_finite = "the loss";
+      if (!std::isfinite(totals.loss_sum))
+        totals.non_finite = "the loss";
       else if (stats.first_non_finite != kernels::cuda::no_index)
         totals.non_finite = name_of(stats.first_non_finite);
       return {};
@@ -176,7 +176,8 @@ class CudaExecutor final : public StepExecutor {
   }
 
   Result<void> run(ProgramRun& program, Pass& pass, bool more_follow) {
-    return program.pass(more_follow, pass.t, names_, [&](const Op& op) { return run_op(op, pass); });
+    return program.pass(more_follow, pass.t, names_,
+                        [&](const Op& op) { return run_op(op, pass); });
   }
 
   Result<void> run_op(const Op& op, Pass& pass) {
@@ -247,10 +248,10 @@ class CudaExecutor final : public StepExecutor {
     for (std::size_t i = 0; i < pass.batches.size(); ++i) {
       models::TensorList in;
       if (!embedding) in.push_back(carry(op.carry_in, i));
-      FATHOM_ASSIGN(const models::TensorList gradients,
-                    block_gradients(*model_.blocks[op.unit], weights, in,
-                                    plain_context(pass.batches[i].input_ids),
-                                    {carry(op.carry_out, i)}));
+      FATHOM_ASSIGN(
+          const models::TensorList gradients,
+          block_gradients(*model_.blocks[op.unit], weights, in,
+                          plain_context(pass.batches[i].input_ids), {carry(op.carry_out, i)}));
       if (!embedding) FATHOM_CHECK(put(carry(op.carry_in, i), gradients.front()));
       for (std::size_t p = 0; p < weights.size(); ++p)
         FATHOM_CHECK(add_gradient(op, p, gradients[in.size() + p], i == 0 && !continues));
@@ -290,13 +291,12 @@ class CudaExecutor final : public StepExecutor {
     for (std::size_t i = 0; i < pass.batches.size(); ++i) {
       const at::Tensor input = carry(op.carry_in, i);
       const at::Tensor hidden = input.view({-1, input.size(-1)});
-      const auto rows = static_cast<std::int64_t>(models::loss_chunk_rows(
-          plan_.input.model, static_cast<std::uint64_t>(hidden.size(0))));
+      const auto rows = static_cast<std::int64_t>(
+          models::loss_chunk_rows(plan_.input.model, static_cast<std::uint64_t>(hidden.size(0))));
       FATHOM_ASSIGN(const models::HeadLoss loss,
-                    models::head_loss_backward(*model_.head, weights, hidden,
-                                               pass.batches[i].targets.view({-1}), rows,
-                                               pass.totals.loss_scale / pass.totals.predictions,
-                                               sums));
+                    models::head_loss_backward(
+                        *model_.head, weights, hidden, pass.batches[i].targets.view({-1}), rows,
+                        pass.totals.loss_scale / pass.totals.predictions, sums));
       pass.loss_sums.push_back(loss.total);
       FATHOM_CHECK(put(hidden, loss.gradient));
     }
@@ -307,12 +307,11 @@ class CudaExecutor final : public StepExecutor {
     const std::uint64_t count = plan_.units[op.unit].flat.elements;
     const auto* sum = reinterpret_cast<const float*>(residence_.buffer(op.accumulator));
     constexpr const char* tried = "reduce a gradient";
-    FATHOM_CHECK(cuda_check(
-        kernels::cuda::add_gradient_stats(compute(), sum, count, first_element_[op.unit],
-                                          workspace_.at(stats_bytes), total(),
-                                          fp16() ? kernels::fp16_overflow_bits
-                                                 : kernels::fp32_overflow_bits),
-        tried));
+    FATHOM_CHECK(
+        cuda_check(kernels::cuda::add_gradient_stats(
+                       compute(), sum, count, first_element_[op.unit], workspace_.at(stats_bytes),
+                       total(), fp16() ? kernels::fp16_overflow_bits : kernels::fp32_overflow_bits),
+                   tried));
     FATHOM_CHECK(cuda_check(
         cudaMemcpyAsync(static_cast<DeviceGradientStats*>(known_.data()) + op.unit, total(),
                         sizeof(DeviceGradientStats), cudaMemcpyDeviceToHost, compute()),

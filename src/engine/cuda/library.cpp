@@ -45,10 +45,9 @@ Result<CudaDevice> look_at_cuda_device(int index) {
     return fail(no_device(cudaGetErrorString(error),
                           "check with nvidia-smi that driver and GPU work, or use --device cpu"));
   if (index >= count)
-    return fail(
-        no_device(fmt::format("this machine shows {} CUDA devices, number {} was wanted", count,
-                              index),
-                  "check CUDA_VISIBLE_DEVICES, or use --device cpu"));
+    return fail(no_device(
+        fmt::format("this machine shows {} CUDA devices, number {} was wanted", count, index),
+        "check CUDA_VISIBLE_DEVICES, or use --device cpu"));
   cudaDeviceProp properties{};
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, index); error != cudaSuccess)
     return fail(no_device(cudaGetErrorString(error), "check nvidia-smi"));

@@ -59,8 +59,8 @@ class ProgramRun {
   const StepProgram& program_;
   const Streams& streams_;
   Trace* trace_;
-  std::vector<Event> started_, passed_;  // by operation; started_ only for a trace
-  Event origin_;                         // a trace's: when the pass began
+  std::vector<Event> started_, passed_;              // by operation; started_ only for a trace
+  Event origin_;                                     // a trace's: when the pass began
   std::vector<std::vector<swap::Dependency>> host_;  // by operation: what the host does before it
   std::unique_ptr<swap::Swapper> swapper_;           // null when nothing is transferred
   std::vector<Passed> told_;                         // by operation

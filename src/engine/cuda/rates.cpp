@@ -48,9 +48,9 @@ Result<double> product_flops(ComputeType compute) {
   const std::int64_t n = 4096;
   const at::Tensor a = at::full({n, n}, 0.01, on_device(scalar_type(compute)));
   FATHOM_ASSIGN(const double seconds, best_seconds([&]() -> Result<void> {
-    (void)at::matmul(a, a);
-    return {};
-  }));
+                  (void)at::matmul(a, a);
+                  return {};
+                }));
   return 2.0 * static_cast<double>(n * n * n) / seconds;
 }
 
@@ -73,7 +73,8 @@ Result<double> block_flops(const PlanInput& input) {
   const auto seconds = best_seconds([&]() -> Result<void> {
     FATHOM_CHECK(forward_block(*model->blocks[1], weights, {hidden}, plain_context(ids)));
     if (train)
-      FATHOM_CHECK(block_gradients(*model->blocks[1], weights, {hidden}, plain_context(ids), {hidden}));
+      FATHOM_CHECK(
+          block_gradients(*model->blocks[1], weights, {hidden}, plain_context(ids), {hidden}));
     return {};
   });
   if (!seconds) return product_flops(input.compute);
@@ -114,14 +115,15 @@ Result<void> measure_kernels(CudaRates& rates) {
                                      .grad = memory.at(16 * n)};
   auto* sum = reinterpret_cast<float*>(memory.at(8 * n));
   auto* gradient = reinterpret_cast<std::uint16_t*>(memory.at(16 * n));
-  const kernels::UpdateStep step =
-      kernels::make_step(kernels::AdamHyper{.lr = 1e-3}, 1, 1, true);
+  const kernels::UpdateStep step = kernels::make_step(kernels::AdamHyper{.lr = 1e-3}, 1, 1, true);
   FATHOM_ASSIGN(const double update, best_seconds([&] {
-    return cuda_check(kernels::cuda::update(nullptr, step, arrays, n), "measure kernels");
-  }));
+                  return cuda_check(kernels::cuda::update(nullptr, step, arrays, n),
+                                    "measure kernels");
+                }));
   FATHOM_ASSIGN(const double convert, best_seconds([&] {
-    return cuda_check(kernels::cuda::fp32_to_bf16(nullptr, gradient, sum, n), "measure kernels");
-  }));
+                  return cuda_check(kernels::cuda::fp32_to_bf16(nullptr, gradient, sum, n),
+                                    "measure kernels");
+                }));
   rates.update = static_cast<double>(n) / update;
   rates.convert = static_cast<double>(n) / convert;
   return {};

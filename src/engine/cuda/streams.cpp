@@ -55,8 +55,8 @@ Result<std::unique_ptr<Streams>> Streams::open(int device) {
   auto streams = std::unique_ptr<Streams>(new Streams);
   for (auto* set : {&streams->work_, &streams->tell_})
     for (CUstream_st*& stream : *set)
-      FATHOM_CHECK(cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
-                              "create a stream"));
+      FATHOM_CHECK(
+          cuda_check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "create a stream"));
   const auto index = static_cast<c10::DeviceIndex>(device);
   c10::cuda::setCurrentCUDAStream(
       c10::cuda::getStreamFromExternal(streams->of(Resource::device), index));

@@ -144,9 +144,8 @@ Status launch(Stream stream, const Step& step, const UpdateArrays& a, std::size_
   // Absent arrays are null, which is aligned.
   const bool aligned = is_aligned(weight) && is_aligned(low) && is_aligned(a.m) &&
                        is_aligned(a.v) && is_aligned(grad);
-  update_kernel<Master, Gradient>
-      <<<grid_of(count), threads, 0, stream>>>(step, weight, low, a.m, a.v, grad, count, aligned,
-                                               guard);
+  update_kernel<Master, Gradient><<<grid_of(count), threads, 0, stream>>>(
+      step, weight, low, a.m, a.v, grad, count, aligned, guard);
   return cudaGetLastError();
 }
 

@@ -6,8 +6,8 @@
 //              element by element, for every optimizer, master and gradient format: single IEEE
 //              operations in the same order, nothing fused, subnormals kept, the same pattern for
 //              NaN results. LAMB needs whole tensors in host memory and is not offered here.
-// Guard        Where a guard is given (device memory) and has met an element that is not finite, the
-//              kernel changes nothing: for updates that start before the host knows.
+// Guard        Where a guard is given (device memory) and has met an element that is not finite,
+//              the kernel changes nothing: for updates that start before the host knows.
 // Ownership    Borrows device arrays until the stream has run the kernel.
 // Threads      Launches may come from any thread. Arrays must not overlap.
 // Units        Counts are elements. Pointers need the alignment of their type; all of them at
