@@ -16,6 +16,10 @@ namespace {
 // Kernels, library handles and the driver's own, beside the plan's budget.
 constexpr std::uint64_t driver_bytes = 1 * GiB;
 
+// What LibTorch's libraries take from its allocator for themselves: a workspace for each product
+// library, in the thread that runs forward and in the one that runs backward; and the tokens.
+constexpr std::uint64_t library_bytes = 256 * MiB;
+
 // A GPU that is not here.
 constexpr double assumed_flops = 400e12, assumed_pcie = 50e9;
 constexpr std::uint64_t assumed_memory = 80 * GiB;
@@ -104,6 +108,7 @@ Result<void> use_device(const Device& device, const config::Config& config,
                                  ? device.free_bytes - std::min(device.free_bytes, driver_bytes)
                                  : assumed_memory - driver_bytes;
   input.device_memory = config.fathom.device_memory.value_or(most);
+  input.device_fixed_bytes = library_bytes;
   if (device.missing.empty()) {
     FATHOM_ASSIGN(const CudaRates rates, measure_cuda(input));
     input.rates.flops = rates.flops;

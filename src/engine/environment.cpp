@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "engine/cuda/library.hpp"
 #include "engine/environment.hpp"
 
 #include <optional>
@@ -111,14 +112,11 @@ json engines_json(const std::string& path) {
 
 // What --device takes here.
 json compute_devices() {
-  json devices = json::array();
-  for (const char* name : {"cpu", "cuda"}) {
-    const auto usable = check_device(name);
-    devices.push_back({{"device", name},
-                       {"usable", usable.has_value()},
-                       {"reason", usable ? "" : usable.error().message()}});
-  }
-  return devices;
+  const auto gpu = look_at_cuda_device(0);
+  return json::array({{{"device", "cpu"}, {"usable", true}, {"reason", ""}},
+                      {{"device", "cuda"},
+                       {"usable", gpu.has_value()},
+                       {"reason", gpu ? gpu->name : gpu.error().message()}}});
 }
 
 std::string limit_text(const json& limit) {

@@ -24,7 +24,8 @@ void compare(const UpdateStep& step, const Problem& problem, std::size_t count, 
   std::vector<std::uint16_t> weight(count), low(count);
   split_master(nullptr, weight.data(), low.data(), x.data(), count);
   OnDevice device_x(x.data(), count, shift), device_m(m.data(), count, shift);
-  OnDevice device_v(v.data(), count, shift), device_weight(weight.data(), count, shift);
+  OnDevice device_v(v.data(), count, shift);
+  OnDevice device_weight(weight.data(), count, shift);
   OnDevice device_low(low.data(), count, shift);
   OnDevice device_grad(problem.grad.data(), count, shift);
   OnDevice device_grad16(problem.grad_bf16.data(), count, shift);

@@ -11,7 +11,6 @@
 
 #include "base/assert.hpp"
 #include "base/clock.hpp"
-#include "base/units.hpp"
 #include "engine/cuda/device_memory.hpp"
 #include "engine/cuda/device_tensors.hpp"
 #include "engine/cuda/program_run.hpp"
@@ -64,7 +63,7 @@ class CudaExecutor final : public StepExecutor {
 
   Result<void> open() {
     FATHOM_ASSIGN(streams_, Streams::open(0));
-    limit_device_tensors(plan_.activation_bytes + library_bytes);
+    limit_device_tensors(plan_.activation_bytes + plan_.input.device_fixed_bytes);
     FATHOM_ASSIGN(workspace_, DeviceMemory::allocate(
                                   stats_bytes + kernels::cuda::gradient_stats_workspace(largest_)));
     FATHOM_ASSIGN(known_, PinnedArray::allocate(plan_.units.size() * sizeof(DeviceGradientStats)));
@@ -121,8 +120,6 @@ class CudaExecutor final : public StepExecutor {
 
  private:
   static constexpr std::size_t stats_bytes = 256;
-  // What cuBLAS takes from LibTorch's allocator for itself, and tokens.
-  static constexpr std::uint64_t library_bytes = 128 * MiB;
 
   Result<void> prepare(const StepProgram& steps, std::unique_ptr<ProgramRun>& run) {
     run.reset();

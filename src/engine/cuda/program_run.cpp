@@ -23,10 +23,10 @@ class Range {
 }  // namespace
 
 Result<std::unique_ptr<ProgramRun>> ProgramRun::prepare(const Plan& plan,
-                                                        const Residence& residence,
+                                                        Residence& residence,
                                                         const StepProgram& program,
                                                         const Streams& streams, Trace* trace) {
-  auto run = std::unique_ptr<ProgramRun>(new ProgramRun(plan, program, streams, trace));
+  auto run = std::unique_ptr<ProgramRun>(new ProgramRun(program, streams, trace));
   const std::size_t count = program.ops.size();
   run->passed_.resize(count);
   run->started_.resize(count);
@@ -47,14 +47,19 @@ Result<std::unique_ptr<ProgramRun>> ProgramRun::prepare(const Plan& plan,
       if (program.ops[on.node].is_transfer()) run->host_[id].push_back(on);
   }
   if (program.has_transfers())
-    run->swapper_ = std::make_unique<swap::Swapper>(*const_cast<Residence&>(residence).store(),
+    run->swapper_ = std::make_unique<swap::Swapper>(*residence.store(),
                                                     transfer_nodes(plan, residence, program));
+  if (run->swapper_ && trace != nullptr) {
+    run->log_ = std::make_unique<TransferLog>();
+    run->log_->attach(*run->swapper_);
+  }
   for (OpId id = 0; id < count; ++id) run->told_[id] = {run->swapper_.get(), id};
   return run;
 }
 
 Result<void> ProgramRun::pass(bool more_follow, std::int64_t step,
                               const std::vector<std::string>& names, const RunOp& run_op) {
+  if (log_) log_->begin_pass(step);
   if (swapper_) swapper_->begin_pass(more_follow);
   const double begin = now_seconds();
   if (trace_ != nullptr) FATHOM_CHECK(origin_.record(streams_.of(Resource::device)));
@@ -66,7 +71,7 @@ Result<void> ProgramRun::pass(bool more_follow, std::int64_t step,
   if (swapper_ && !more_follow) FATHOM_CHECK(swapper_->drain());
   if (trace_ == nullptr) return {};
   add_streams(names, step, begin);
-  if (swapper_) add_transfers(*trace_, plan_, program_, *swapper_, step);
+  if (log_) log_->move_to(*trace_, program_, names);
   return {};
 }
 

@@ -7,8 +7,8 @@ namespace fathom::engine {
 
 const char* to_string(BufferKind kind) {
   switch (kind) {
-    case BufferKind::pinned_weights: return "weights held in host memory";
-    case BufferKind::pinned_states: return "optimizer states held in host memory";
+    case BufferKind::pinned_weights: return "weights held in memory";
+    case BufferKind::pinned_states: return "optimizer states held in memory";
     case BufferKind::landing: return "landing slots";
     case BufferKind::widened: return "fp32 copies of landed weights";
     case BufferKind::ring: return "optimizer-state ring";
