@@ -46,6 +46,8 @@ Where where_of(const Case& tested, const Job& job) {
 // Runs steps from what is committed on, and ends without a word after `stop_after` steps in all
 // (or finishes).
 struct Life {
+  explicit Life(std::string where) : directory(std::move(where)) {}
+
   std::string directory;
   std::vector<std::string> jobs = {};  // of the store, once it is there
   std::vector<double> losses = {};     // by step
@@ -86,11 +88,11 @@ struct Life {
     while (progress.step < last) {
       if (progress.step == stop_after) return {};
       const std::int64_t step = progress.step + 1;
-      std::function<Result<void>()> settled;
-      if (durable.due()) settled = [&] { return durable.commit_last(); };
+      StepControls controls;
+      if (durable.due()) controls.settled = [&] { return durable.commit_last(); };
       FATHOM_ASSIGN(const StepResult result,
                     run.executor().step(batches_of(job, static_cast<std::uint64_t>(step - 1)),
-                                        job.hyper.lr, step < last, settled));
+                                        job.hyper.lr, step < last, controls));
       losses[static_cast<std::size_t>(step - 1)] = result.loss;
       progress.step = step;
       progress.updates = run.executor().updates();
@@ -123,7 +125,7 @@ TEST_P(Durable, ARunThatEndsAfterAnyStepGoesOnToTheSameBits) {
   const auto interval = static_cast<std::int64_t>(GetParam().interval);
   for (std::int64_t stop = 1; stop <= static_cast<std::int64_t>(job.steps); ++stop) {
     const ScratchDirectory directory;
-    Life life{.directory = directory.path()};
+    Life life(directory.path());
     const Result<void> first = life.live(job, where, GetParam().interval, stop);
     ASSERT_TRUE(first) << first.error().message();
     const auto committed = life.committed();
@@ -145,7 +147,7 @@ TEST_P(Durable, TheCommittedBytesAreThoseOfTheStep) {
   const Job job = job_of(GetParam());
   const Where where = where_of(GetParam(), job);
   const ScratchDirectory directory;
-  Life life{.directory = directory.path()};
+  Life life(directory.path());
   ASSERT_TRUE(life.live(job, where, GetParam().interval, 5));
   const auto reader = swap::StoreReader::open(life.jobs, swap::Access::read);
   ASSERT_TRUE(reader) << reader.error().message();
@@ -192,7 +194,7 @@ TEST_P(DurableFault, EndsInATypedErrorOrTheRightBytesAndCanBeResumed) {
   std::uint64_t n = 1, errors = 0;
   for (;; n += 2) {
     const ScratchDirectory directory;
-    Life life{.directory = directory.path()};
+    Life life(directory.path());
     if (resuming) ASSERT_TRUE(life.live(job, healthy, 1, 2));
     Where where = healthy;
     const aio::FaultyBackend* faulty = nullptr;

@@ -93,11 +93,11 @@ TEST_P(T5Parity, LossAndGradientsEqualTheReference) {
                                        1 / n, accumulators);
   ASSERT_TRUE(loss) << loss.error().message();
   const double reference = expected("loss").item<double>();
-  EXPECT_NEAR(loss->sum / n, reference, 1e-5 * reference);
+  EXPECT_NEAR(loss->sum() / n, reference, 1e-5 * reference);
   const auto rows =
       head_log_probabilities(*whole_.model.head, whole_.units.back(), hidden, labels, 5);
   ASSERT_TRUE(rows);
-  EXPECT_NEAR(-rows->sum().item<double>(), loss->sum, 1e-5 * loss->sum);
+  EXPECT_NEAR(-rows->sum().item<double>(), loss->sum(), 1e-5 * loss->sum());
 
   std::vector<std::string> names;
   TensorList inputs;
