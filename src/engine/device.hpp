@@ -26,6 +26,8 @@ struct Device {
   std::string name = "cpu";
   std::uint64_t total_bytes = 0, free_bytes = 0;  // cuda; 0: not here
   std::string missing;  // what `fathom plan` lacks of the GPU it plans for; empty: nothing
+
+  bool on_gpu() const { return kind == DeviceKind::cuda; }
 };
 
 enum class Needs : std::uint8_t { a_run, a_plan };

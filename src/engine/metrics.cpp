@@ -34,7 +34,7 @@ std::string metrics_line(const StepMetrics& m) {
       R"("seconds":{},"lower_bound_seconds":{},"bytes":{},"planned_bytes":{},)"
       R"("peak":{{"host":{},"device":{}}}}})",
       m.step, number(static_cast<float>(m.loss), 9), number(m.lr, 17), number(m.grad_norm, 9),
-      number(m.loss_scale, 9), m.skipped, m.tokens, number(m.seconds, 6),
+      number(m.loss_scale, 17), m.skipped, m.tokens, number(m.seconds, 6),
       number(m.lower_bound_seconds, 6), bytes_text(m.bytes), bytes_text(m.planned), m.peak_host,
       m.peak_device);
 }

@@ -238,6 +238,9 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   input.host_memory =
       config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
   const bool disk = input.weights_lowest == Tier::nvme || input.states_lowest == Tier::nvme;
+  // A budget that no plan can meet is said before anything is measured; rates don't change that.
+  if (config.fathom.host_memory && !setup.device.on_gpu())
+    if (auto possible = make_plan(input); !possible) return fail(std::move(possible).error());
   FATHOM_ASSIGN(const RateOverrides rates, given_rates(options));
   input.rates = measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
                                 queue_options(config), rates, worker_pool());

@@ -10,7 +10,7 @@ std::vector<swap::Node> transfer_nodes(const Plan& plan, const Residence& reside
   std::vector<swap::Node> nodes;
   nodes.reserve(program.ops.size());
   for (const Op& op : program.ops) {
-    swap::Node node{.transfer = {}, .after = op.after};
+    swap::Node node{.transfer = {}, .after = op.after, .asynchronous = op.on_stream()};
     if (op.is_transfer()) {
       const bool weights = op.sections == swap::weights_mask;
       std::byte* buffer = residence.buffer(weights ? op.weights : op.states);

@@ -28,6 +28,9 @@ struct Dependency {
 struct Node {
   std::optional<TransferRequest> transfer;  // absent: computed by the engine
   std::vector<Dependency> after;            // lag 0 refers to earlier nodes only
+  // Computed on a queue of its own: the engine goes on meanwhile, and of two such nodes the later
+  // may be told of first.
+  bool asynchronous = false;
 };
 
 }  // namespace fathom::swap

@@ -32,6 +32,7 @@ class Program {
   const TransferRequest* transfer(NodeId node) const {
     return nodes_[node].transfer ? &*nodes_[node].transfer : nullptr;
   }
+  bool asynchronous(NodeId node) const { return nodes_[node].asynchronous; }
   std::span<const Dependency> after(NodeId node) const { return nodes_[node].after; }
 
   // Nodes that come after `node` with lag 0, and with lag 1. A node that names `node` twice is

@@ -151,7 +151,9 @@ void Swapper::State::demand(NodeId node) {
     const Ready at = search.back();
     search.pop_back();
     // What is computed on a queue of its own is on its way, and what it needs was waited for.
-    if (program.transfer(at.node) == nullptr && at.node != node) continue;
+    if (program.asynchronous(at.node) && at.node != node) continue;
+    FATHOM_ASSERT(program.transfer(at.node) || (at.pass == current() && at.node == node),
+                  "nothing that the engine waits for needs a node that it has yet to compute");
     for (const Dependency& on : program.after(at.node)) {
       if (on.lag == 0)
         reach(at.pass, on.node);
@@ -330,6 +332,8 @@ void Swapper::complete(NodeId node) {
   FATHOM_ASSERT(state.open_end >= state.begun, "the pass is open");
   Pass& pass = state.pass_of(state.current());
   FATHOM_ASSERT(pass.stage[node] != Stage::done, "a node is completed once a pass");
+  FATHOM_ASSERT(pass.unmet[node] == 0 || state.program.asynchronous(node),
+                "a node is completed after everything it comes after");
   state.finish_node(state.current(), node);
   state.submit_ready(lock);
 }

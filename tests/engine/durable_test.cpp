@@ -226,7 +226,7 @@ TEST_P(DurableFault, EndsInATypedErrorOrTheRightBytesAndCanBeResumed) {
     ASSERT_TRUE(resumed) << n << ": " << resumed.error().message();
     EXPECT_TRUE(life.units == wanted.units) << n;
   }
-  EXPECT_GT(errors, 10U);
+  EXPECT_GT(errors, 5U) << "faults that nothing noticed";
 }
 
 INSTANTIATE_TEST_SUITE_P(Training, DurableFault,

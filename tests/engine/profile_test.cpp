@@ -15,6 +15,7 @@ TEST(Profile, IsReadFromTheReportThatAioBenchMakes) {
   candidate.ratios = {1};
   candidate.samples = {{.seconds = 1, .rates = {.read = 6.9e9, .write = 5.3e9}}};
   aio_bench::Outcome outcome;
+  outcome.decided = true;
   outcome.duplex = 0.31;
   outcome.rounds = {candidate};
   outcome.decision = {.chosen = 0, .best = 0, .intervals = {{1, 1, 1}}};

@@ -27,7 +27,8 @@ json inspected(const std::string& path, const Arguments& more = {}) {
 
 std::vector<std::string> jobs_in(const std::string& nvme) {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(nvme)) names.push_back(entry.path().string());
+  for (const auto& entry : fs::directory_iterator(nvme))
+    if (entry.path().filename() != "lost+found") names.push_back(entry.path().string());
   return names;
 }
 

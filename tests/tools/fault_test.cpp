@@ -61,7 +61,7 @@ TEST_P(MidStep, ADiskThatDiesEndsTheRunAndKeepsTheCheckpoint) {
   Training run;
   run.nvme = mount->path();
   run.config = ds_config(run.nvme);
-  run.config["fathom"]["host_memory"] = "6MiB";
+  run.config["fathom"]["host_memory"] = "7MiB";
   if (!works()) GTEST_SKIP() << GetParam() << " does not work here";
   break_in_mid_step(run, [&](Process&) { mount->shut_down(); },
                     {run.nvme, "unit ", "section ", "errno 5", "dmesg"});

@@ -109,7 +109,8 @@ TEST_P(ReferenceFamily, LogitsAndGreedyTokensAreTheExpectedOnes) {
   expect_same_logits(expected, Safetensors::read(logits));
   // The log-probabilities of row 0 make its loss.
   double sum = 0, count = 0;
-  for (const json& value : json::parse(done.out).at("logprobs").at(0)) {
+  const json scored = json::parse(done.out);
+  for (const json& value : scored.at("logprobs").at(0)) {
     if (value.is_null()) continue;
     sum -= value.get<double>();
     ++count;

@@ -68,9 +68,13 @@ class Run {
                                    : (ends[n - 1] - ends[1]) / static_cast<double>(n - 2);
     finish_writes();
     result.times = std::move(times_[(begun_ - 1) % open_passes]);
+    // A pass begins with its first computation, which may have had to wait for a read.
+    double origin = std::numeric_limits<double>::infinity();
+    for (std::size_t i = 0; i < count_; ++i)
+      if (!program_.ops[i].is_transfer()) origin = std::min(origin, result.times[i].begin);
     for (OpTimes& t : result.times) {
-      t.begin -= pass_begin_;
-      t.end -= pass_begin_;
+      t.begin -= origin;
+      t.end -= origin;
     }
     for (std::size_t i = 0; i < count_; ++i)
       result.busy[static_cast<std::size_t>(program_.ops[i].resource)] += seconds_[i];

@@ -26,7 +26,7 @@ struct OpTimes {
 struct Simulation {
   double seconds = 0;                         // of one steady pass
   std::array<double, resource_count> busy{};  // seconds each resource works in it
-  // Of one steady pass, from its begin: reads ahead have begun before 0.
+  // Of one steady pass, from its first computation: reads ahead have begun before 0.
   std::vector<OpTimes> times;
 };
 
