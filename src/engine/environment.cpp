@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/cuda/library.hpp"
 #include "engine/environment.hpp"
 
 #include <optional>
@@ -17,6 +16,7 @@
 #include "aio/numa.hpp"
 #include "base/text_file.hpp"
 #include "base/units.hpp"
+#include "engine/cuda/library.hpp"
 #include "engine/machine.hpp"
 #include "engine/run.hpp"
 #include "engine/versions.hpp"

@@ -22,8 +22,7 @@ class Range {
 
 }  // namespace
 
-Result<std::unique_ptr<ProgramRun>> ProgramRun::prepare(const Plan& plan,
-                                                        Residence& residence,
+Result<std::unique_ptr<ProgramRun>> ProgramRun::prepare(const Plan& plan, Residence& residence,
                                                         const StepProgram& program,
                                                         const Streams& streams, Trace* trace) {
   auto run = std::unique_ptr<ProgramRun>(new ProgramRun(program, streams, trace));
