@@ -195,7 +195,9 @@ TEST_P(DurableFault, EndsInATypedErrorOrTheRightBytesAndCanBeResumed) {
   for (;; ++n) {
     const ScratchDirectory directory;
     Life life(directory.path());
-    if (resuming) ASSERT_TRUE(life.live(job, healthy, 1, 2));
+    if (resuming) {
+      ASSERT_TRUE(life.live(job, healthy, 1, 2));
+    }
     Where where = healthy;
     const aio::FaultyBackend* faulty = nullptr;
     bool struck = true;  // when the run does not even begin
