@@ -97,7 +97,7 @@ Result<json> write_chunks(StateFile& file, Residence& residence) {
     }
     const swap::Chunk& chunk = plan.layout.chunk(c);
     chunks.push_back({{"unit", chunk.unit},
-                      {"first", chunk.first},
+                      {"first", plan.first_element(c)},
                       {"elements", chunk.elements},
                       {"sections", std::move(sections)}});
   }

@@ -40,7 +40,7 @@ struct TrainingExecutor::Pass {
 
 TrainingExecutor::TrainingExecutor(const Plan& plan, Residence& residence,
                                    const models::Model& model, ThreadPool& pool, UpdateRule rule,
-                                   Trace* trace)
+                                   Trace* trace, comm::Communicator* ranks)
     : plan_(plan),
       residence_(residence),
       model_(model),
@@ -49,6 +49,7 @@ TrainingExecutor::TrainingExecutor(const Plan& plan, Residence& residence,
       master_(master_format(plan.input.sections)),
       gradient_(gradient_format(master_, plan.input.gradient_bytes)),
       trace_(trace),
+      ranks_(plan, residence, pool, ranks),
       names_(unit_names(plan.input.model)) {
   for (std::size_t u = 0; u < plan.units.size(); ++u)
     decay_.push_back(decay_runs(plan.input.model.units[u], plan.units[u].flat));
@@ -84,6 +85,7 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
   pass.totals.loss_scale = controls.loss_scale;
   for (const MicroBatch& batch : batches)
     pass.totals.predictions += count_predictions(batch.targets);
+  FATHOM_CHECK(ranks_.sum(pass.totals.predictions));
   const bool any_lazy = !plan_.flush.empty();
   Program& program = any_lazy && !pending_ ? *first_ : *steady_;
   // Only the steady program repeats itself; anything else is followed by another program.
@@ -94,14 +96,17 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
   FATHOM_CHECK(run(program, pass, repeats));
 
   StepResult result;
+  FATHOM_CHECK(ranks_.combine(pass.totals));
   FATHOM_ASSIGN(const double scale, conclude(pass.totals, rule_, result));
   if (any_lazy) pending_ = PendingUpdate{pass.hyper, pass.t, scale, result.skipped};
   if (!result.skipped) updates_ = pass.t;
   result.seconds = now_seconds() - begin;
   result.stalled_seconds = program.swapper ? program.swapper->stalled_seconds() - stalled : 0;
   result.bytes = transferred(*program.steps, program.swapper.get());
+  result.bytes.network = ranks_.take_moved();
   result.planned = {.nvme_read = program.steps->bytes(Resource::nvme_read),
-                    .nvme_write = program.steps->bytes(Resource::nvme_write)};
+                    .nvme_write = program.steps->bytes(Resource::nvme_write),
+                    .network = program.steps->bytes(Resource::network)};
   return result;
 }
 
@@ -150,9 +155,10 @@ Result<void> TrainingExecutor::run_op(const Op& op, Pass& pass) {
     case OpKind::land: land(op); return {};
     case OpKind::forward: return forward(op, pass);
     case OpKind::backward: return is_head ? head(op, pass) : backward(op, pass);
-    case OpKind::reduce: return reduce(op, pass);
+    case OpKind::reduce:
+      return op.resource == Resource::network ? ranks_.reduce(op) : reduce(op, pass);
     case OpKind::update: update(op, pass); return {};
-    case OpKind::gather:  // one rank: the partition is the unit
+    case OpKind::gather: return ranks_.gather(op);
     case OpKind::fetch:
     case OpKind::write: break;
   }
@@ -307,20 +313,26 @@ void TrainingExecutor::add_gradient(std::uint32_t unit, std::size_t parameter,
 
 Result<void> TrainingExecutor::reduce(const Op& op, Pass& pass) {
   const UnitPlan& up = plan_.units[op.unit];
-  const auto* sum = reinterpret_cast<const float*>(residence_.buffer(up.accumulator));
+  const auto* sum =
+      reinterpret_cast<const float*>(residence_.buffer(up.accumulator)) + up.partition_first;
   const bool fp16 = gradient_ == kernels::GradientFormat::fp16;
   const kernels::GradientStats stats =
-      kernels::gradient_stats(&pool_, sum, up.flat.elements,
+      kernels::gradient_stats(&pool_, sum, up.partition_elements,
                               fp16 ? kernels::fp16_overflow_bits : kernels::fp32_overflow_bits);
   pass.totals.sum_squares += stats.sum_squares;
   if (stats.first_non_finite && pass.totals.non_finite.empty())
-    pass.totals.non_finite = parameter_at(plan_, op.unit, *stats.first_non_finite);
-  if (up.gradient != up.accumulator) {
+    pass.totals.non_finite =
+        parameter_at(plan_, op.unit, up.partition_first + *stats.first_non_finite);
+  // An update that follows at once is left out by all ranks or by none.
+  if (!up.lazy && rule_.skip_non_finite) FATHOM_CHECK(ranks_.share(pass.totals.non_finite));
+  if (up.gradient != up.accumulator && gradient_ == kernels::GradientFormat::fp32) {
+    std::memcpy(residence_.buffer(up.gradient), sum, up.partition_elements * sizeof(float));
+  } else if (up.gradient != up.accumulator) {
     const auto narrow = fp16 ? kernels::fp32_to_fp16 : kernels::fp32_to_bf16;
     narrow(&pool_, reinterpret_cast<std::uint16_t*>(residence_.buffer(up.gradient)), sum,
-           up.flat.elements);
+           up.partition_elements);
   }
-  if (observer_) observer_(op.unit, residence_.buffer(up.gradient), up.flat.elements);
+  if (observer_) observer_(op.unit, residence_.buffer(up.gradient), up.partition_elements);
   return {};
 }
 
@@ -334,8 +346,10 @@ kernels::UpdateArrays TrainingExecutor::arrays(const Op& op, ChunkId chunk,
                                                   .m = view.m,
                                                   .v = view.v,
                                                   .grad = nullptr},
-                                                 begin - plan_.layout.chunk(chunk).first);
-  from.grad = residence_.buffer(plan_.units[op.unit].gradient) + begin * plan_.input.gradient_bytes;
+                                                 begin - plan_.first_element(chunk));
+  const UnitPlan& up = plan_.units[op.unit];
+  from.grad =
+      residence_.buffer(up.gradient) + (begin - up.partition_first) * plan_.input.gradient_bytes;
   return from;
 }
 
@@ -350,10 +364,11 @@ void TrainingExecutor::update(const Op& op, const Pass& pass) {
     if (op.chunk + 1 == plan_.layout.end_chunk(op.unit)) update_lamb(op, *lamb, now);
     return;
   }
-  const swap::Chunk& chunk = plan_.layout.chunk(op.chunk);
+  const std::uint64_t first = plan_.first_element(op.chunk);
+  const std::uint64_t last = first + plan_.layout.chunk(op.chunk).elements;
   for (const DecayRun& run : decay_[op.unit]) {
-    const std::uint64_t begin = std::max(run.first, chunk.first);
-    const std::uint64_t end = std::min(run.first + run.elements, chunk.first + chunk.elements);
+    const std::uint64_t begin = std::max(run.first, first);
+    const std::uint64_t end = std::min(run.first + run.elements, last);
     if (begin >= end) continue;
     kernels::update(&pool_, kernels::make_step(now.hyper, now.t, now.grad_scale, run.decays),
                     arrays(op, op.chunk, begin), end - begin);

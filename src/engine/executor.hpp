@@ -21,6 +21,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "engine/ranks.hpp"
 #include "engine/residence.hpp"
 #include "engine/step_executor.hpp"
 #include "engine/trace.hpp"
@@ -33,7 +34,8 @@ namespace fathom::engine {
 class TrainingExecutor final : public StepExecutor {
  public:
   TrainingExecutor(const Plan& plan, Residence& residence, const models::Model& model,
-                   ThreadPool& pool, UpdateRule rule, Trace* trace);
+                   ThreadPool& pool, UpdateRule rule, Trace* trace,
+                   comm::Communicator* ranks = nullptr);
   ~TrainingExecutor() override;
   TrainingExecutor(const TrainingExecutor&) = delete;
   TrainingExecutor& operator=(const TrainingExecutor&) = delete;
@@ -83,6 +85,7 @@ class TrainingExecutor final : public StepExecutor {
   kernels::MasterFormat master_;
   kernels::GradientFormat gradient_;
   Trace* trace_;
+  Ranks ranks_;
   std::vector<std::vector<DecayRun>> decay_;
   std::vector<std::string> names_;
   std::unique_ptr<Program> first_, steady_, flush_;

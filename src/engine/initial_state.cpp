@@ -89,7 +89,7 @@ Result<void> fill_residence(Residence& residence, const ParameterSource& source,
     for (std::uint64_t at = 0; at < chunk.elements; at += tile_elements) {
       const std::span<float> values(tile.data(), std::min(tile_elements, chunk.elements - at));
       FATHOM_CHECK(fill_tile(plan.input.model.units[chunk.unit], plan.units[chunk.unit].flat,
-                             source, chunk.first + at, values));
+                             source, plan.first_element(c) + at, values));
       put_weights(residence, view, at, values, weight_is_fp16, pool);
     }
     if (view.m != nullptr) std::memset(view.m, 0, chunk.elements * sizeof(float));

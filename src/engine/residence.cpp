@@ -156,7 +156,7 @@ Result<void> Residence::transfer_pinned(aio::Direction direction) {
     const UnitPlan& unit = plan_.units[chunk.unit];
     if (!unit.weights_on_nvme)
       move(id, swap::weights_mask,
-           buffer(unit.pinned_weights) + chunk.first * plan_.layout.sections().of(Section::W));
+           buffer(unit.pinned_weights) + plan_.weights_offset(unit.pinned_weights, id));
     const auto pinned =
         static_cast<SectionMask>(swap::states_mask & present & ~plan_.chunks[id].streamed);
     if (pinned != 0) move(id, pinned, buffer(plan_.chunks[id].pinned_states));

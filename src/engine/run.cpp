@@ -62,6 +62,15 @@ void choose_compute(const config::Config& config, bool cuda, PlanInput& input) {
   if (config.precision.tf32) log::note("--tf32 has no effect on the CPU: products are full fp32");
 }
 
+// communication_data_type, or else the model's own.
+ComputeType reduce_type(const config::Config& config) {
+  switch (config.communication.dtype.value_or(config.precision.compute)) {
+    case config::Precision::bf16: return ComputeType::bf16;
+    case config::Precision::fp16: return ComputeType::fp16;
+    default: return ComputeType::fp32;
+  }
+}
+
 PlanInput training_input(const TrainingSetup& setup, const config::Config& config) {
   PlanInput input;
   input.model = setup.spec;
@@ -86,6 +95,10 @@ PlanInput training_input(const TrainingSetup& setup, const config::Config& confi
   input.chunk_elements = config.zero.chunk_elements;
   input.path_weights = path_weights(config);
   input.world = static_cast<std::uint32_t>(config.batch.world_size);
+  input.stage = config.zero.stage;
+  // What is not partitioned rests whole in memory.
+  if (input.world > 1 && input.stage < 3) input.weights_lowest = Tier::host;
+  input.reduce = reduce_type(config);
   input.threads = worker_pool().size();
   if (setup.data) input.fixed_bytes = setup.data->memory_bytes();
   if (setup.pairs) input.fixed_bytes = setup.pairs->memory_bytes();
@@ -107,6 +120,46 @@ Result<void> open_data(const TrainOptions& options, TrainingSetup& setup) {
                                                    .shuffle = options.shuffle,
                                                    .seed = options.seed,
                                                    .wide = options.wide_data}));
+  return {};
+}
+
+// What works with one rank only.
+Result<void> refuse_for_ranks(const config::Config& config, const PlanInput& input) {
+  if (input.world == 1) return {};
+  const auto refuse = [&](const char* key, const char* why, const char* remedy) {
+    return fail(Error(Errc::bad_config, "train with several ranks").on(key).because(why).remedy(
+        remedy));
+  };
+  if (config.fathom.store == config::StoreMode::durable)
+    return refuse("fathom.store \"durable\"", "its commits are one rank's",
+                  "use \"scratch\" and --save-every");
+  if (config.optimizer.type == config::OptimizerType::lamb)
+    return refuse("optimizer.type Lamb", "its norms need whole tensors, and ranks hold parts",
+                  "use AdamW, Lion, SGD or Adagrad");
+  return {};
+}
+
+// Ranks may share this machine's memory: as many as there are at most.
+std::uint64_t ranks_here(const comm::Communicator* ranks) {
+  return ranks == nullptr ? 1 : static_cast<std::uint64_t>(ranks->size());
+}
+
+// All ranks must make the same plan: the rates are rank 0's, the budget the smallest.
+Result<void> agree_on_plan(comm::Communicator& ranks, PlanInput& input) {
+  struct Message {
+    Rates rates;
+    std::uint64_t host_memory = 0, device_memory = 0;
+  } own{input.rates, input.host_memory.value_or(UINT64_MAX),
+        input.device_memory.value_or(UINT64_MAX)};
+  std::vector<Message> all(static_cast<std::size_t>(ranks.size()));
+  FATHOM_CHECK(ranks.all_gather(comm::Element::bytes, &own, all.data(), sizeof own));
+  FATHOM_CHECK(ranks.finish());
+  input.rates = all.front().rates;
+  for (const Message& one : all) {
+    if (input.host_memory) *input.host_memory = std::min(*input.host_memory, one.host_memory);
+    if (input.device_memory)
+      *input.device_memory = std::min(*input.device_memory, one.device_memory);
+  }
   return {};
 }
 
@@ -182,7 +235,9 @@ Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpos
                                        std::optional<std::uint64_t> total_steps) {
   config::Sources sources;
   sources.purpose = purpose;
-  sources.world_size = options.world_size;
+  sources.world_size = options.ranks != nullptr
+                           ? static_cast<std::uint64_t>(options.ranks->size())
+                           : options.world_size;
   sources.hidden_size = spec.hidden;
   sources.total_steps = total_steps;
   sources.flags = options.flags;
@@ -235,8 +290,11 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
                               unusable_on_gpu(setup.spec, config)));
   if (!setup.device.missing.empty()) setup.shortfalls.push_back(setup.device.missing);
   PlanInput input = training_input(setup, config);
-  input.host_memory =
-      config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
+  if (options.ranks != nullptr) input.rank = static_cast<std::uint32_t>(options.ranks->rank());
+  FATHOM_CHECK(refuse_for_ranks(config, input));
+  input.host_memory = config.fathom.host_memory
+                          ? *config.fathom.host_memory
+                          : automatic_host_memory() / ranks_here(options.ranks);
   const bool disk = input.weights_lowest == Tier::nvme || input.states_lowest == Tier::nvme;
   // A budget that no plan can meet is said before anything is measured; rates don't change that.
   if (config.fathom.host_memory && !setup.device.on_gpu())
@@ -245,6 +303,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   input.rates = measure_machine(input, disk ? store_paths(config) : std::vector<std::string>{},
                                 queue_options(config), rates, worker_pool());
   FATHOM_CHECK(use_device(setup.device, config, rates, input));
+  if (options.ranks != nullptr) FATHOM_CHECK(agree_on_plan(*options.ranks, input));
   std::optional<swap::Layout> stored;
   if (config.fathom.store == config::StoreMode::durable) {
     if (store_paths(config).empty())

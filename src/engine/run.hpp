@@ -17,6 +17,7 @@
 #include "config/config.hpp"
 #include "engine/device.hpp"
 #include "engine/machine.hpp"
+#include "comm/communicator.hpp"
 #include "engine/plan/plan.hpp"
 #include "models/dataset.hpp"
 #include "models/pair_dataset.hpp"
@@ -34,6 +35,7 @@ struct RunOptions {
   std::string profile;  // aio_bench's report with the disk's rates; empty: measured
   std::uint64_t seed = 42;
   std::uint64_t world_size = 1;  // plan only: ranks that are not running
+  comm::Communicator* ranks = nullptr;  // of a job of several; outlives the run
 };
 
 struct TrainOptions : RunOptions {

@@ -78,6 +78,10 @@ struct Where {
   std::function<std::vector<std::unique_ptr<aio::Queue>>(const aio::QueueOptions&)> queues = {};
   // Opens or creates the files of a durable store for the plan; without, the store is scratch.
   std::function<Result<swap::DurableFiles>(const Plan&)> durable = {};
+  // One rank of several, which takes its rows of every micro-batch; its job's micro-batch is its own.
+  comm::Communicator* ranks = nullptr;
+  int stage = 3;
+  ComputeType reduce = ComputeType::fp32;
 };
 
 struct Outcome {
@@ -109,6 +113,13 @@ inline PlanInput plan_input(const Job& job, const Where& where) {
   input.landing_slots = input.ring_slots = where.slots;
   input.chunk_elements = where.chunk_elements;
   if (where.host_memory != 0) input.host_memory = where.host_memory;
+  if (where.ranks != nullptr) {
+    input.world = static_cast<std::uint32_t>(where.ranks->size());
+    input.rank = static_cast<std::uint32_t>(where.ranks->rank());
+    input.stage = where.stage;
+    input.reduce = where.reduce;
+    if (where.stage < 3) input.weights_lowest = Tier::host;
+  }
   return input;
 }
 
@@ -170,12 +181,26 @@ inline std::vector<MicroBatch> batches_of(const Job& job, std::uint64_t step) {
   return batches;
 }
 
+// The rank's rows of the batches that all ranks have together.
+inline std::vector<MicroBatch> batches_of_rank(Job job, std::uint64_t step,
+                                               const comm::Communicator* ranks) {
+  if (ranks == nullptr) return batches_of(job, step);
+  const auto rows = static_cast<std::int64_t>(job.micro_batch);
+  job.micro_batch *= static_cast<std::uint64_t>(ranks->size());
+  std::vector<MicroBatch> batches = batches_of(job, step);
+  for (MicroBatch& batch : batches)
+    for (at::Tensor* tensor :
+         {&batch.input_ids, &batch.targets, &batch.attention_mask, &batch.decoder_input_ids})
+      if (tensor->defined()) *tensor = tensor->narrow(0, ranks->rank() * rows, rows).clone();
+  return batches;
+}
+
 // A planned and loaded model, ready to be stepped.
 class TrainingRun {
  public:
   TrainingRun(const Job& job, const Where& where, std::string directory,
               const ParameterSource& source = {})
-      : job_(job), pool_(2), directory_(std::move(directory)) {
+      : job_(job), ranks_(where.ranks), pool_(2), directory_(std::move(directory)) {
     auto plan = make_plan(plan_input(job, where));
     if (!plan) throw std::runtime_error(plan.error().message());
     plan_ = std::make_unique<Plan>(std::move(*plan));
@@ -211,9 +236,14 @@ class TrainingRun {
       error_ = filled.error();
       return;
     }
+    if (where.ranks != nullptr)
+      if (auto whole = make_weights_whole(**residence_, *where.ranks); !whole) {
+        error_ = whole.error();
+        return;
+      }
     executor_ = std::make_unique<TrainingExecutor>(
         *plan_, **residence_, model_, pool_,
-        UpdateRule{.hyper = job.rule(), .clipping = job.clipping}, nullptr);
+        UpdateRule{.hyper = job.rule(), .clipping = job.clipping}, nullptr, where.ranks);
   }
 
   const std::optional<Error>& error() const { return error_; }
@@ -226,7 +256,7 @@ class TrainingRun {
     Outcome outcome;
     for (std::uint64_t step = 0; step < job_.steps; ++step) {
       FATHOM_ASSIGN(const StepResult result,
-                    executor_->step(batches_of(job_, step), job_.hyper.lr, step + 1 < job_.steps,
+                    executor_->step(batches_of_rank(job_, step, ranks_), job_.hyper.lr, step + 1 < job_.steps,
                                     {.loss_scale = job_.loss_scale}));
       outcome.losses.push_back(result.loss);
       outcome.norms.push_back(result.grad_norm);
@@ -259,6 +289,7 @@ class TrainingRun {
 
  private:
   Job job_;
+  comm::Communicator* ranks_;
   ThreadPool pool_;
   std::string directory_;
   std::unique_ptr<Plan> plan_;

@@ -93,14 +93,17 @@ class BufferLayout {
   void cpu_gradients() {
     BufferId eager = no_buffer, shared = no_buffer;
     const std::uint64_t largest = memory_.largest_elements(true);
-    if (largest != 0) eager = add(BufferKind::gradient, 0, largest * input_.gradient_bytes);
+    if (largest != 0)
+      eager = add(BufferKind::gradient, 0, largest / input_.partitions() * input_.gradient_bytes);
     if (!memory_.gradient_is_accumulator())
       shared =
           add(BufferKind::accumulator, 0, memory_.shared_accumulator_elements() * sizeof(float));
+    if (memory_.narrows_for_network())
+      add(BufferKind::network, 0, memory_.largest_elements(false) * input_.reduce_bytes());
     for (std::uint32_t u = 0; u < units(); ++u) {
       UnitPlan& up = plan_.units[u];
       up.gradient =
-          up.lazy ? add(BufferKind::gradient, u, up.flat.elements * input_.gradient_bytes) : eager;
+          up.lazy ? add(BufferKind::gradient, u, memory_.gradient_bytes(u)) : eager;
       if (memory_.gradient_is_accumulator())
         up.accumulator = up.gradient;
       else if (tied() && u == 0)

@@ -5,7 +5,7 @@
 
 namespace fathom::engine {
 
-FlatUnit flatten(const models::UnitSpec& unit, std::uint32_t world) {
+FlatUnit flatten(const models::UnitSpec& unit, std::uint32_t partitions) {
   FlatUnit flat;
   std::uint64_t at = 0;
   for (const models::ParameterSpec& parameter : unit.parameters) {
@@ -13,7 +13,11 @@ FlatUnit flatten(const models::UnitSpec& unit, std::uint32_t world) {
     flat.offsets.push_back(at);
     at += parameter.elements();
   }
-  flat.elements = round_up(at, parameter_alignment_elements * world);
+  flat.used = at;
+  // 4 KiB of the narrowest weight, 2 bytes.
+  const std::uint64_t grain =
+      partitions == 1 ? parameter_alignment_elements : partitions * (io_alignment / 2);
+  flat.elements = round_up(at, grain);
   return flat;
 }
 

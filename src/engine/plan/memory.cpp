@@ -25,6 +25,7 @@ Memory::Memory(Plan& plan) : plan_(plan), input_(plan.input) {
       chunk_states_.push_back(plan_.layout.padded_bytes(c, states));
       weights += chunk_weights_.back();
     }
+    if (!input_.partitions_weights()) weights *= input_.partitions();
   }
 
   host_base_ = input_.fixed_bytes;
@@ -61,7 +62,11 @@ std::uint64_t Memory::pinned_states_bytes(ChunkId chunk) const {
 }
 
 std::uint64_t Memory::gradient_bytes(std::uint32_t unit) const {
-  return round_up(plan_.units[unit].flat.elements * input_.gradient_bytes, io_alignment);
+  return round_up(plan_.units[unit].partition_elements * input_.gradient_bytes, io_alignment);
+}
+
+std::uint64_t Memory::landed_bytes(std::uint32_t unit) const {
+  return weight_bytes_[unit] * (input_.partitions_weights() ? input_.partitions() : 1);
 }
 
 std::uint64_t Memory::input_bytes() const { return input_bytes_; }
@@ -89,7 +94,9 @@ std::uint64_t Memory::cpu_gradients() const {
   const std::uint64_t eager = largest_elements(true);
   // fp32 gradients at rest are the accumulators themselves.
   if (gradient_is_accumulator()) return sum + round_up(eager * 4, io_alignment);
-  sum += round_up(eager * input_.gradient_bytes, io_alignment);
+  sum += round_up(eager / input_.partitions() * input_.gradient_bytes, io_alignment);
+  if (narrows_for_network())
+    sum += round_up(largest_elements(false) * input_.reduce_bytes(), io_alignment);
   sum += round_up(shared_accumulator_elements() * 4, io_alignment);
   if (input_.model.tied_head) sum += round_up(plan_.units[0].flat.elements * 4, io_alignment);
   return sum;
@@ -121,8 +128,9 @@ Memory::Need Memory::of_unit(std::uint32_t unit) const {
   const Tier lives = up.weights();
   if (lives == Tier::host) need.host += weight_bytes(unit);
   if (lives == Tier::device) need.device += weight_bytes(unit);
-  const bool lands = input_.on_cuda() ? lives != Tier::device : lives == Tier::nvme;
-  if (lands) slot(Slot::landing) = weight_bytes(unit);
+  const bool lands = input_.on_cuda() ? lives != Tier::device
+                                      : lives == Tier::nvme || input_.partitions_weights();
+  if (lands) slot(Slot::landing) = landed_bytes(unit);
   for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c) {
     const ChunkPlan& chunk = plan_.chunks[c];
     if (chunk.streamed != 0)

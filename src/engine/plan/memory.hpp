@@ -68,7 +68,11 @@ class Memory {
   std::uint64_t largest(Slot slot) const;
 
   // Parts that others lay out by the same rule.
-  std::uint64_t weight_bytes(std::uint32_t unit) const { return weight_bytes_[unit]; }
+  std::uint64_t weight_bytes(std::uint32_t unit) const { return weight_bytes_[unit]; }  // at rest
+  std::uint64_t landed_bytes(std::uint32_t unit) const;  // whole, for compute
+  bool narrows_for_network() const {
+    return input_.world > 1 && !input_.on_cuda() && input_.reduce_bytes() < 4;
+  }
   std::uint64_t pinned_states_bytes(swap::ChunkId chunk) const;
   std::uint64_t gradient_bytes(std::uint32_t unit) const;  // at rest
   std::uint64_t input_bytes() const;                       // of one micro-batch, at most
@@ -76,7 +80,9 @@ class Memory {
   std::uint64_t largest_elements(bool eager_only) const;
   std::uint64_t shared_accumulator_elements() const;
   std::uint64_t activation_bytes() const { return activation_; }
-  bool gradient_is_accumulator() const { return input_.gradient_bytes == 4; }
+  bool gradient_is_accumulator() const {
+    return input_.gradient_bytes == 4 && input_.partitions() == 1;
+  }
   // A lazy unit's gradient rests on the device when a chunk of it is updated there, and in host
   // memory when one is updated by the CPU.
   bool updates_on(std::uint32_t unit, Tier tier) const;

@@ -17,6 +17,7 @@ const char* to_string(BufferKind kind) {
     case BufferKind::block_input: return "block inputs";
     case BufferKind::staging: return "weights on their way through host memory";
     case BufferKind::carry: return "block inputs on their way";
+    case BufferKind::network: return "gradients on their way to other ranks";
   }
   return "?";
 }
@@ -62,7 +63,10 @@ std::uint64_t Plan::bytes_of(BufferKind kind, Tier tier) const {
 
 std::uint64_t Plan::weights_offset(BufferId buffer, swap::ChunkId chunk) const {
   if (buffers[buffer].kind == BufferKind::staging) return 0;
-  return layout.chunk(chunk).first * layout.sections().of(swap::Section::W);
+  const bool partition =
+      buffers[buffer].kind == BufferKind::pinned_weights && input.partitions_weights();
+  const std::uint64_t first = partition ? layout.chunk(chunk).first : first_element(chunk);
+  return first * layout.sections().of(swap::Section::W);
 }
 
 std::uint64_t Plan::pinned_bytes(swap::SectionMask set) const {

@@ -55,7 +55,7 @@ struct Rates {
   double copy_latency = 1e-5;     // seconds of one copy beyond its bytes
   double device_update = 8e10;    // elements per second of the fused update on the device
   double device_convert = 2e11;   // elements per second of reducing on the device
-  double network = 0;             // bytes per second between ranks; 0: one rank
+  double network = 1e10;          // bytes per second of a collective, counted as in program.hpp
 };
 
 struct PlanInput {
@@ -80,11 +80,18 @@ struct PlanInput {
   std::uint32_t landing_slots = 0, ring_slots = 0;  // 0: chosen
   std::vector<double> path_weights = {1.0};
   Rates rates;
-  std::uint32_t world = 1;
+  // ZeRO: `rank` of `world` plans for itself. Stage 1 and 2 cut lo, m, v and the gradient at rest
+  // into a partition a rank, 3 also W; 0 repeats everything on every rank.
+  std::uint32_t world = 1, rank = 0;
+  int stage = 3;
+  ComputeType reduce = ComputeType::fp32;  // what gradients are reduced over the ranks in
   std::uint32_t threads = 1;  // of the compute library; some of its scratch memory grows with them
 
   std::uint64_t compute_bytes() const { return compute == ComputeType::fp32 ? 4 : 2; }
+  std::uint64_t reduce_bytes() const { return reduce == ComputeType::fp32 ? 4 : 2; }
   bool on_cuda() const { return device == DeviceKind::cuda; }
+  std::uint32_t partitions() const { return stage == 0 || on_cuda() ? 1 : world; }
+  bool partitions_weights() const { return stage == 3 && partitions() > 1; }
   // The lowest tiers allowed, where the CPU has no tier above host memory.
   Tier lowest_weights() const { return on_cuda() ? weights_lowest : max_host(weights_lowest); }
   Tier lowest_states() const { return on_cuda() ? states_lowest : max_host(states_lowest); }
@@ -103,7 +110,8 @@ enum class BufferKind : std::uint8_t {
   gradient,
   block_input,
   staging,  // cuda: chunks of W on their way through pinned host memory
-  carry     // cuda: block inputs on the device of units whose own rest elsewhere
+  carry,    // cuda: block inputs on the device of units whose own rest elsewhere
+  network   // gradients of a unit, narrowed to be reduced
 };
 const char* to_string(BufferKind kind);
 
@@ -116,12 +124,15 @@ struct Buffer {
 
 struct UnitPlan {
   FlatUnit flat;
+  // This rank's partition: these elements of the flat run.
+  std::uint64_t partition_first = 0, partition_elements = 0;
   bool weights_on_nvme = false;
   bool weights_on_device = false;       // cuda: neither landed nor brought back for compute
   bool lazy = false;                    // updated at the next pass's forward
-  BufferId pinned_weights = no_buffer;  // W of the whole unit, when it does not live on nvme
+  // W when it does not live on nvme: the partition's where W is partitioned, else the unit's.
+  BufferId pinned_weights = no_buffer;
   BufferId accumulator = no_buffer;     // fp32 gradient sums while its backward runs
-  BufferId gradient = no_buffer;        // the gradient at rest in host memory
+  BufferId gradient = no_buffer;        // the partition's gradient at rest in host memory
   // What the unit before hands on, of each micro-batch (carry_layout.hpp); empty for unit 0.
   std::vector<BufferId> inputs;
   // cuda: the gradient of a lazy unit with a chunk that is updated on the device.
@@ -194,10 +205,15 @@ struct Plan {
   Prediction prediction;
 
   std::uint64_t bytes_on_nvme() const;
+  // The chunk's first element in its unit's flat run.
+  std::uint64_t first_element(swap::ChunkId chunk) const {
+    const swap::Chunk& cut = layout.chunk(chunk);
+    return cut.unit < units.size() ? units[cut.unit].partition_first + cut.first : cut.first;
+  }
   std::uint64_t bytes_of(BufferKind kind) const;  // in both tiers
   std::uint64_t bytes_of(BufferKind kind, Tier tier) const;
-  // Bytes from the start of a buffer that holds W (of a whole unit, or a staging slot with one
-  // chunk) to the W of `chunk`.
+  // Bytes from the start of a buffer that holds W (of a whole unit, of a partition, or a staging
+  // slot with one chunk) to the W of `chunk`.
   std::uint64_t weights_offset(BufferId buffer, swap::ChunkId chunk) const;
   std::uint64_t pinned_bytes(
       swap::SectionMask set) const;  // payload of these sections in memory, of either tier

@@ -16,7 +16,7 @@ namespace {
 
 swap::LayoutInput layout_input(const Plan& plan) {
   swap::LayoutInput layout;
-  for (const UnitPlan& up : plan.units) layout.unit_elements.push_back(up.flat.elements);
+  for (const UnitPlan& up : plan.units) layout.unit_elements.push_back(up.partition_elements);
   layout.chunk_elements = plan.input.chunk_elements;
   layout.sections = plan.input.sections;
   layout.path_weights = plan.input.path_weights;
@@ -41,7 +41,9 @@ Planner::Planner(const PlanInput& input, std::uint64_t chunk_elements)
   const bool train = input.mode == Mode::train;
   for (const models::UnitSpec& unit : input.model.units) {
     UnitPlan up;
-    up.flat = flatten(unit, input.world);
+    up.flat = flatten(unit, input.partitions());
+    up.partition_elements = up.flat.elements / input.partitions();
+    if (input.partitions() > 1) up.partition_first = input.rank * up.partition_elements;
     // A tied embedding collects gradients from both ends of the pass; updating it at the next
     // forward saves a third read of its W.
     up.lazy = train && (input.lazy || (plan.units.empty() && input.model.tied_head));
@@ -78,7 +80,7 @@ Placed Planner::place(const Policy& policy) {
 std::uint64_t Planner::waiting_gradients() const {
   std::uint64_t sum = 0;
   for (const UnitPlan& up : plan_->units)
-    if (up.lazy) sum += up.flat.elements * plan_->input.gradient_bytes;
+    if (up.lazy) sum += up.partition_elements * plan_->input.gradient_bytes;
   return sum;
 }
 

@@ -23,6 +23,9 @@
 //              A pass ends when the engine thread has walked the list and the streams are idle;
 //              transfers may still run. The list is ordered so that an engine thread that walks it
 //              once keeps the streams fed while it updates on the CPU.
+// Ranks        gather: `weights` becomes whole, from the partitions in `from` of all ranks. reduce
+//              of network: the accumulator is summed over all ranks; a rank's own partition of it
+//              is all it needs. Bytes are the unit's, whatever a transport does underneath.
 // Units        Bytes are payload bytes that cross the operation's resource; FLOPs are multiply and
 //              add counted separately.
 //
@@ -86,8 +89,9 @@ struct Op {
   double flops = 0;
   double elements = 0;  // update, land, reduce: elements passed over
   std::vector<swap::Dependency> after = {};
+  // Copies (cuda), and the source of a gather: `weights` itself, or the partition at rest.
+  BufferId from = no_buffer, to = no_buffer;
   // cuda only.
-  BufferId from = no_buffer, to = no_buffer;  // copies
   std::uint64_t from_offset = 0, to_offset = 0;
   BufferId accumulator = no_buffer;                      // backward, reduce
   BufferId gradient = no_buffer;                         // reduce on the device, update

@@ -8,6 +8,15 @@
 
 namespace fathom::engine {
 
+namespace {
+
+// ZeRO counts what passes a rank: a gather or a scatter of a unit is the unit, once.
+std::uint64_t moved_bytes(const UnitPlan& unit, std::uint64_t element) {
+  return unit.flat.elements * element;
+}
+
+}  // namespace
+
 using swap::ChunkId;
 using swap::Dependency;
 using swap::SectionMask;
@@ -81,6 +90,10 @@ OpId ProgramBuilder::fetch(std::uint32_t unit, ChunkId chunk, SectionMask sectio
 }
 
 std::vector<OpId> ProgramBuilder::fetch_weights(std::uint32_t unit, Slot& slot) {
+  slot.unit = unit;
+  slot.whole = false;
+  // From memory nothing is fetched: the gather fills the slot, in the engine's own order.
+  if (!plan_.units[unit].weights_on_nvme) return {};
   std::vector<Dependency> after;
   for (const OpId holder : slot.holders) after.push_back({holder, 0});
   std::vector<OpId> fetches;
@@ -89,7 +102,6 @@ std::vector<OpId> ProgramBuilder::fetch_weights(std::uint32_t unit, Slot& slot) 
   if (!slot.refilled) slot.first_fetches = fetches;
   slot.refilled = true;
   slot.holders = fetches;
-  slot.unit = unit;
   return fetches;
 }
 
@@ -97,7 +109,8 @@ std::vector<OpId> ProgramBuilder::fetch_weights(std::uint32_t unit, Slot& slot) 
 // `also_hold`: keep what was acquired last (a tied head needs two units at once).
 ProgramBuilder::Landed ProgramBuilder::acquire(std::uint32_t unit, bool also_hold) {
   const UnitPlan& up = plan_.units[unit];
-  if (!up.weights_on_nvme) return {up.pinned_weights, nullptr, {}};
+  const bool partitioned = plan_.input.partitions_weights();
+  if (!up.weights_on_nvme && !partitioned) return {up.pinned_weights, nullptr, {}};
   for (Slot& slot : landing_)
     if (slot.unit == unit) {
       slot.last_use = ++clock_;
@@ -113,13 +126,43 @@ ProgramBuilder::Landed ProgramBuilder::acquire(std::uint32_t unit, bool also_hol
   return {oldest->buffer, oldest, fetch_weights(unit, *oldest)};
 }
 
+// Makes the landed unit whole, unless it is.
+void ProgramBuilder::gather(std::uint32_t unit, Landed& landed) {
+  if (!plan_.input.partitions_weights() || landed.slot->whole) return;
+  landed.slot->whole = true;
+  const UnitPlan& up = plan_.units[unit];
+  const OpId id = add({.kind = OpKind::gather,
+                       .resource = Resource::network,
+                       .unit = unit,
+                       .sections = swap::weights_mask,
+                       .weights = landed.buffer,
+                       .bytes = moved_bytes(up, plan_.input.sections.of(swap::Section::W)),
+                       .from = up.weights_on_nvme ? landed.buffer : up.pinned_weights});
+  use(landed, id);
+}
+
+// W that every rank holds whole: each has updated its own partition.
+void ProgramBuilder::gather_updated(std::uint32_t unit) {
+  if (plan_.input.partitions_weights() || plan_.input.partitions() == 1) return;
+  const UnitPlan& up = plan_.units[unit];
+  add({.kind = OpKind::gather,
+       .resource = Resource::network,
+       .unit = unit,
+       .sections = swap::weights_mask,
+       .weights = up.pinned_weights,
+       .bytes = moved_bytes(up, plan_.input.sections.of(swap::Section::W)),
+       .from = up.pinned_weights});
+}
+
 void ProgramBuilder::use(const Landed& landed, OpId op) {
   if (landed.slot != nullptr) landed.slot->holders.push_back(op);
   for (const OpId fetched : landed.fetches) program_.ops[op].after.push_back({fetched, 0});
 }
 
-// Updates every chunk of the unit: states come through the ring, W lies in `landed`.
+// Updates every chunk of the unit: states come through the ring, W lies in `landed` or in memory.
 void ProgramBuilder::update_unit(std::uint32_t unit, Landed& landed, std::int64_t after) {
+  const UnitPlan& up = plan_.units[unit];
+  const bool in_slot = up.weights_on_nvme;
   for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c) {
     const SectionMask streamed = plan_.chunks[c].streamed;
     Slot* slot = nullptr;
@@ -136,13 +179,13 @@ void ProgramBuilder::update_unit(std::uint32_t unit, Landed& landed, std::int64_
           .unit = unit,
           .chunk = c,
           .sections = plan_.layout.sections().present(),
-          .weights = landed.buffer,
+          .weights = in_slot ? landed.buffer : up.pinned_weights,
           .states = slot != nullptr ? slot->buffer : no_buffer,
           .elements = static_cast<double>(plan_.layout.chunk(c).elements)};
     if (fetched >= 0) op.after.push_back({static_cast<OpId>(fetched), 0});
     if (after >= 0) op.after.push_back({static_cast<OpId>(after), 0});
     const OpId updated = add(std::move(op));
-    use(landed, updated);
+    if (in_slot) use(landed, updated);
     if (slot != nullptr) {
       const OpId written = add({.kind = OpKind::write,
                                 .resource = Resource::nvme_write,
@@ -155,7 +198,7 @@ void ProgramBuilder::update_unit(std::uint32_t unit, Landed& landed, std::int64_
       slot->holders = {written};
       state_files_[c].last_write = written;
     }
-    if (landed.slot != nullptr) {
+    if (in_slot) {
       const OpId written = add({.kind = OpKind::write,
                                 .resource = Resource::nvme_write,
                                 .unit = unit,
@@ -182,7 +225,11 @@ OpId ProgramBuilder::land(std::uint32_t unit, const Landed& landed, BufferId wid
 
 void ProgramBuilder::forward(std::uint32_t unit, bool update_first) {
   Landed landed = acquire(unit);
-  if (update_first) update_unit(unit, landed, -1);
+  if (update_first) {
+    update_unit(unit, landed, -1);
+    gather_updated(unit);
+  }
+  gather(unit, landed);
   if (widens()) land(unit, landed, widened_[0]);
   const OpId id = add({.kind = OpKind::forward,
                        .unit = unit,
@@ -200,9 +247,16 @@ void ProgramBuilder::head_backward() {
   const bool tied = plan_.input.model.tied_head;
   const bool updates = up.lazy;
   Landed landed = acquire(unit);
-  if (updates && pending_) update_unit(unit, landed, -1);
+  if (updates && pending_) {
+    update_unit(unit, landed, -1);
+    gather_updated(unit);
+  }
+  gather(unit, landed);
   Landed embedding;
-  if (tied) embedding = acquire(0, /*also_hold=*/true);
+  if (tied) {
+    embedding = acquire(0, /*also_hold=*/true);
+    gather(0, embedding);
+  }
   BufferId own = no_buffer;
   if (widens()) {
     own = widened_[tied ? 1 : 0];
@@ -221,13 +275,24 @@ void ProgramBuilder::head_backward() {
     if (tied) use(embedding, id);
   }
   reduce(unit);
-  if (!up.lazy) update_unit(unit, landed, id);
+  if (up.lazy) return;
+  update_unit(unit, landed, id);
+  gather_updated(unit);
 }
 
 void ProgramBuilder::reduce(std::uint32_t unit) {
+  const UnitPlan& up = plan_.units[unit];
+  if (plan_.input.world > 1) {
+    // An all-reduce is a reduce-scatter and a gather.
+    const std::uint64_t bytes = moved_bytes(up, plan_.input.reduce_bytes());
+    add({.kind = OpKind::reduce,
+         .resource = Resource::network,
+         .unit = unit,
+         .bytes = plan_.input.partitions() > 1 ? bytes : 2 * bytes});
+  }
   add({.kind = OpKind::reduce,
        .unit = unit,
-       .elements = static_cast<double>(plan_.units[unit].flat.elements)});
+       .elements = static_cast<double>(up.partition_elements)});
 }
 
 void ProgramBuilder::backward(std::uint32_t unit) {
@@ -237,6 +302,7 @@ void ProgramBuilder::backward(std::uint32_t unit) {
   const bool needs_weights = spec.kind != models::UnitKind::embedding;
   Landed landed;
   if (needs_weights || !up.lazy) landed = acquire(unit);
+  if (needs_weights) gather(unit, landed);
   if (needs_weights && widens()) land(unit, landed, widened_[0]);
   Op op{.kind = OpKind::backward,
         .unit = unit,
@@ -248,7 +314,9 @@ void ProgramBuilder::backward(std::uint32_t unit) {
   const OpId id = add(std::move(op));
   if (!widens()) use(landed, id);
   reduce(unit);
-  if (!up.lazy) update_unit(unit, landed, id);
+  if (up.lazy) return;
+  update_unit(unit, landed, id);
+  gather_updated(unit);
 }
 
 StepProgram ProgramBuilder::training(bool update_pending) {
@@ -266,6 +334,7 @@ StepProgram ProgramBuilder::flush() {
     if (!plan_.units[u].lazy) continue;
     Landed landed = acquire(u);
     update_unit(u, landed, -1);
+    gather_updated(u);
   }
   return finish();
 }
@@ -279,8 +348,12 @@ StepProgram ProgramBuilder::inference(bool decoder_only) {
   }
   const bool tied = plan_.input.model.tied_head;
   Landed landed = acquire(head());
+  gather(head(), landed);
   Landed embedding;
-  if (tied) embedding = acquire(0, /*also_hold=*/true);
+  if (tied) {
+    embedding = acquire(0, /*also_hold=*/true);
+    gather(0, embedding);
+  }
   const OpId id = add({.kind = OpKind::forward,
                        .unit = head(),
                        .weights = landed.buffer,

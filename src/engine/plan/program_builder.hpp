@@ -9,6 +9,10 @@
 //              after the last write of the same bytes, across the end of a pass too. Because a
 //              sweep goes down the layers and back up, the units landed at the turn are used again
 //              without a second read.
+// Ranks        Where W is partitioned a landing slot holds the whole unit: the partition is fetched
+//              (or held in memory), updated where it is, and gathered from all ranks for compute.
+//              Where only the states are, W is whole in memory and gathered when its partition was
+//              updated. Each gather and reduction passes over a unit once: 3N elements a step.
 #pragma once
 
 #include <cstdint>
@@ -40,10 +44,11 @@ class ProgramBuilder {
     std::vector<OpId> holders;        // the slot may be refilled after these
     std::vector<OpId> first_fetches;  // wait for the final holders of the pass before
     bool refilled = false;            // in this pass
+    bool whole = false;               // gathered from all ranks
   };
   struct Landed {
     BufferId buffer = no_buffer;
-    Slot* slot = nullptr;  // null: pinned
+    Slot* slot = nullptr;  // null: whole in memory
     std::vector<OpId> fetches;
   };
   struct FileState {  // of one chunk's W or states
@@ -60,6 +65,8 @@ class ProgramBuilder {
   OpId fetch(std::uint32_t unit, swap::ChunkId chunk, swap::SectionMask sections, Slot& slot,
              BufferKind kind, std::vector<swap::Dependency> after);
   void update_unit(std::uint32_t unit, Landed& landed, std::int64_t after);
+  void gather(std::uint32_t unit, Landed& landed);
+  void gather_updated(std::uint32_t unit);
   OpId land(std::uint32_t unit, const Landed& landed, BufferId widened);
   void forward(std::uint32_t unit, bool update_first);
   void head_backward();

@@ -42,6 +42,7 @@ class Run {
       : program_(program), rates_(rates), count_(program.ops.size()) {
     seconds_.reserve(count_);
     for (const Op& op : program.ops) seconds_.push_back(op_seconds(op, rates));
+    has_streams_ = std::ranges::any_of(program.ops, &Op::on_stream);
     link();
     for (auto& left : unmet_) left.resize(count_);
     for (auto& times : times_) times.resize(count_);
@@ -129,7 +130,10 @@ class Run {
     return unmet_[(instance / count_) % open_passes][instance % count_];
   }
   const Op& op(std::size_t instance) const { return program_.ops[instance % count_]; }
-  bool is_stream(const Op& o) const { return o.on_stream() || o.resource == Resource::network; }
+  // Without a device the engine thread itself gathers and reduces.
+  bool is_stream(const Op& o) const {
+    return o.on_stream() || (o.resource == Resource::network && has_streams_);
+  }
   Stream& stream(Resource resource) {
     switch (resource) {
       case Resource::h2d: return h2d_;
@@ -290,6 +294,7 @@ class Run {
   const StepProgram& program_;
   const Rates& rates_;
   std::size_t count_;
+  bool has_streams_ = false;
   std::vector<double> seconds_;
   std::vector<std::uint32_t> first_edge_;
   std::vector<Edge> edges_;
