@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <latch>
+#include <memory_resource>
 #include <utility>
 
 #include <boost/asio/post.hpp>
@@ -11,8 +12,33 @@
 
 namespace fathom {
 
+namespace {
+
+using Memory = std::pmr::polymorphic_allocator<std::byte>;
+
+// What Asio queues, in memory that is used again and again: in the steady state nothing is
+// allocated, whichever thread posts.
+template <class Work>
+struct Queued {
+  using allocator_type = Memory;
+  allocator_type get_allocator() const noexcept { return memory; }
+  void operator()() { work(); }
+
+  Work work;
+  Memory memory;
+};
+
+}  // namespace
+
 struct ThreadPool::State {
   explicit State(unsigned threads) : pool(threads) {}
+
+  template <class Work>
+  void post(Work work) {
+    boost::asio::post(pool, Queued<Work>{std::move(work), Memory(&blocks)});
+  }
+
+  std::pmr::synchronized_pool_resource blocks;  // outlives what lies in it
   boost::asio::thread_pool pool;
 };
 
@@ -21,9 +47,7 @@ ThreadPool::ThreadPool(unsigned threads)
 
 ThreadPool::~ThreadPool() { state_->pool.join(); }
 
-void ThreadPool::post(std::function<void()> task) {
-  boost::asio::post(state_->pool, std::move(task));
-}
+void ThreadPool::post(std::function<void()> task) { state_->post(std::move(task)); }
 
 void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
                               const std::function<void(std::size_t, std::size_t)>& body) {
@@ -43,7 +67,7 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
     const std::function<void(std::size_t, std::size_t)>& body;
     std::latch done;
   };
-  auto job = std::make_shared<Job>(ranges, body);
+  auto job = std::allocate_shared<Job>(Memory(&state_->blocks), ranges, body);
   auto work = [job, count, grain] {
     for (;;) {
       const std::size_t i = job->next.fetch_add(1, std::memory_order_relaxed);
@@ -53,7 +77,7 @@ void ThreadPool::parallel_for(std::size_t count, std::size_t grain,
     }
   };
   const std::size_t helpers = std::min<std::size_t>(threads_, ranges - 1);
-  for (std::size_t i = 0; i < helpers; ++i) post(work);
+  for (std::size_t i = 0; i < helpers; ++i) state_->post(work);
   work();
   job->done.wait();
 }

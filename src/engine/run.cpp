@@ -289,6 +289,13 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
                 choose_device(options.device, need_data ? Needs::a_run : Needs::a_plan,
                               unusable_on_gpu(setup.spec, config)));
   if (!setup.device.missing.empty()) setup.shortfalls.push_back(setup.device.missing);
+  const bool durable = config.fathom.store == config::StoreMode::durable;
+  if (durable && store_paths(config).empty())
+    return fail(Error(Errc::bad_config, "keep a durable store")
+                    .on("fathom.store")
+                    .because("no directory is given for it")
+                    .remedy("name one in fathom.nvme_paths, or in nvme_path of an offload_… "
+                            "object"));
   PlanInput input = training_input(setup, config);
   if (options.ranks != nullptr) input.rank = static_cast<std::uint32_t>(options.ranks->rank());
   FATHOM_CHECK(refuse_for_ranks(config, input));
@@ -305,13 +312,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   FATHOM_CHECK(use_device(setup.device, config, rates, input));
   if (options.ranks != nullptr) FATHOM_CHECK(agree_on_plan(*options.ranks, input));
   std::optional<swap::Layout> stored;
-  if (config.fathom.store == config::StoreMode::durable) {
-    if (store_paths(config).empty())
-      return fail(Error(Errc::bad_config, "keep a durable store")
-                      .on("fathom.store")
-                      .because("no directory is given for it")
-                      .remedy("name one in fathom.nvme_paths, or in nvme_path of an offload_… "
-                              "object"));
+  if (durable) {
     // A run that goes on keeps the chunks of its store, so that it can go on in it.
     if (options.resume) stored = stored_layout(options.out);
     if (stored) input.chunk_elements = stored->chunk_elements();

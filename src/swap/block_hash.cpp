@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 
 #include <xxhash.h>
 
@@ -101,13 +102,14 @@ void BlockHashes::record(ChunkId chunk, Section section, std::uint64_t generatio
                          std::span<const std::byte> bytes, ThreadPool& pool) {
   const Selection selection(recorded_, chunk, generation, bytes.size());
   std::uint64_t* const hashes = hashes_.data() + first(chunk, section);
-  pool.parallel_for(selection.count, blocks_per_range, [&](std::size_t begin, std::size_t end) {
+  const auto record_range = [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       const std::uint64_t block = selection.block(i);
       hashes[block] =
           block_hash(block_bytes(bytes, block), block_seed(chunk, section, generation, block));
     }
-  });
+  };
+  pool.parallel_for(selection.count, blocks_per_range, std::ref(record_range));
 }
 
 std::optional<BlockHashes::Mismatch> BlockHashes::check(ChunkId chunk, Section section,
@@ -120,7 +122,7 @@ std::optional<BlockHashes::Mismatch> BlockHashes::check(ChunkId chunk, Section s
     return block_hash(block_bytes(bytes, block), block_seed(chunk, section, generation, block));
   };
   std::atomic<std::uint64_t> bad{0}, first_bad{~std::uint64_t{0}};
-  pool.parallel_for(selection.count, blocks_per_range, [&](std::size_t begin, std::size_t end) {
+  const auto check_range = [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       const std::uint64_t block = selection.block(i);
       if (hash(block) == hashes[block]) continue;
@@ -130,7 +132,8 @@ std::optional<BlockHashes::Mismatch> BlockHashes::check(ChunkId chunk, Section s
              !first_bad.compare_exchange_weak(seen, block, std::memory_order_relaxed)) {
       }
     }
-  });
+  };
+  pool.parallel_for(selection.count, blocks_per_range, std::ref(check_range));
   if (bad.load() == 0) return std::nullopt;
   const std::uint64_t block = first_bad.load();
   return Mismatch{block, bad.load(), selection.count, hashes[block], hash(block)};

@@ -57,7 +57,7 @@ Process::Process(const std::vector<std::string>& command, const Launch& launch) 
     ::dup2(out, 1);
     ::dup2(err, 2);
     if (launch.before_exec) launch.before_exec();
-    ::execve(argv[0], argv.data(), envp.data());
+    ::execvpe(argv[0], argv.data(), envp.data());
     ::_exit(127);
   }
   for (const int fd : {in, out, err}) ::close(fd);

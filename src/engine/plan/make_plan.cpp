@@ -14,7 +14,9 @@ namespace fathom::engine {
 namespace {
 
 constexpr std::uint64_t smallest_chunk = 256 * KiB;  // elements
-constexpr std::uint64_t most_chunks = 16384;         // finer ones cost planning more than they save
+// Of a whole model: finer chunks are tried only while nothing else fits, and never beyond the most,
+// since they cost planning more than they save.
+constexpr std::uint64_t many_chunks = 2048, most_chunks = 16384;
 // Of the estimated candidates these are predicted: at least so many, and more while the operations
 // of their programs are not more than planning has time for.
 constexpr std::size_t least_predicted = 3, most_operations = 50000;
@@ -115,6 +117,7 @@ Result<Plan> make_plan(const PlanInput& input, bool fixed_chunks) {
   for (const std::uint64_t chunk : sizes) {
     Planner planner(input, chunk);
     gradients = planner.waiting_gradients();
+    settled = settled || (!candidates.empty() && planner.chunks() > many_chunks);
     for (const Policy& policy :
          settled ? std::vector<Policy>{{.more_slots = false}} : policies(input)) {
       const Placed placed = planner.place(policy);

@@ -31,6 +31,7 @@ class Planner {
   // After a place() that fits: buffers, the steady program, the prediction.
   void predict();
   const Prediction& prediction() const { return plan_->prediction; }
+  std::size_t chunks() const { return plan_->chunks.size(); }
   std::size_t operations() const { return plan_->steady.ops.size(); }
   // After predict(): the other programs as well.
   Plan finish();

@@ -153,7 +153,6 @@ class Run {
   void begin_pass() {
     ++begun_;
     engine_at_ = 0;
-    pass_begin_ = now_;
     for (Stream* s : {&device_, &h2d_, &d2h_, &network_}) {
       s->queue.clear();
       s->next = 0;
@@ -305,7 +304,7 @@ class Run {
   Transfers read_, write_;
   Server cpu_;
   Stream device_, h2d_, d2h_, network_;
-  double now_ = 0, pass_begin_ = 0;
+  double now_ = 0;
   std::array<std::vector<OpTimes>, open_passes> times_;
 };
 
