@@ -207,7 +207,8 @@ Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence)
       const std::uint64_t width = plan.layout.sections().of(section);
       if (width == 0) continue;
       FATHOM_CHECK(readers[swap::index(section)].read(
-          chunk.unit, plan.first_element(c), {address[swap::index(section)], chunk.elements * width}, width));
+          chunk.unit, plan.first_element(c),
+          {address[swap::index(section)], chunk.elements * width}, width));
     }
     FATHOM_CHECK(residence.store_chunk(c));
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/assert.hpp"
@@ -44,19 +45,20 @@ Text text_of(const std::string& value) {
 Ranks::Ranks(const Plan& plan, Residence& residence, ThreadPool& pool,
              comm::Communicator* communicator)
     : plan_(plan), residence_(residence), pool_(pool), communicator_(communicator) {
-  FATHOM_ASSERT(plan.input.world == 1 ||
-                    (communicator != nullptr &&
-                     communicator->size() == static_cast<int>(plan.input.world) &&
-                     communicator->rank() == static_cast<int>(plan.input.rank)),
-                "the plan is this rank's");
+  FATHOM_ASSERT(
+      plan.input.world == 1 ||
+          (communicator != nullptr && communicator->size() == static_cast<int>(plan.input.world) &&
+           communicator->rank() == static_cast<int>(plan.input.rank)),
+      "the plan is this rank's");
   if (plan.input.world == 1) communicator_ = nullptr;
   for (BufferId id = 0; id < plan.buffers.size(); ++id)
     if (plan.buffers[id].kind == BufferKind::network) narrowed_ = id;
 }
 
 comm::Element Ranks::weight_element() const {
-  return plan_.input.sections.of(swap::Section::W) == 4 ? comm::Element::fp32
-                                                        : comm::Element::bf16;  // or fp16: moved only
+  return plan_.input.sections.of(swap::Section::W) == 4
+             ? comm::Element::fp32
+             : comm::Element::bf16;  // or fp16: moved only
 }
 
 Result<void> Ranks::gather(const Op& op) {
@@ -65,8 +67,8 @@ Result<void> Ranks::gather(const Op& op) {
   const std::uint64_t element = plan_.input.sections.of(swap::Section::W);
   const std::byte* part = residence_.buffer(op.from);
   // A buffer that holds the whole unit has the partition where it belongs.
-  const bool at_rest = plan_.buffers[op.from].kind == BufferKind::pinned_weights &&
-                       plan_.input.partitions_weights();
+  const bool at_rest =
+      plan_.buffers[op.from].kind == BufferKind::pinned_weights && plan_.input.partitions_weights();
   if (!at_rest) part += up.partition_first * element;
   FATHOM_CHECK(communicator_->all_gather(weight_element(), part, whole, up.partition_elements));
   FATHOM_CHECK(communicator_->finish());
@@ -95,8 +97,8 @@ Result<void> Ranks::reduce_narrowed(float* sum, const UnitPlan& up) {
   (fp16 ? kernels::fp32_to_fp16 : kernels::fp32_to_bf16)(&pool_, narrowed, sum, up.flat.elements);
   const bool whole = plan_.input.partitions() == 1;
   if (whole)
-    FATHOM_CHECK(communicator_->all_reduce(element, comm::Reduction::sum, narrowed,
-                                           up.flat.elements));
+    FATHOM_CHECK(
+        communicator_->all_reduce(element, comm::Reduction::sum, narrowed, up.flat.elements));
   else
     FATHOM_CHECK(communicator_->reduce_scatter(element, comm::Reduction::sum, narrowed,
                                                narrowed + up.partition_first,
@@ -122,8 +124,8 @@ Result<void> Ranks::combine(StepTotals& totals) {
     Text non_finite;
   };
   FATHOM_ASSIGN(const std::vector<Message> all,
-                from_all(*communicator_, Message{totals.loss_sum, totals.sum_squares,
-                                                 text_of(totals.non_finite)}));
+                from_all(*communicator_,
+                         Message{totals.loss_sum, totals.sum_squares, text_of(totals.non_finite)}));
   const bool partitioned = plan_.input.partitions() > 1;
   totals.loss_sum = 0;
   if (partitioned) totals.sum_squares = 0;

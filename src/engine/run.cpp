@@ -127,8 +127,8 @@ Result<void> open_data(const TrainOptions& options, TrainingSetup& setup) {
 Result<void> refuse_for_ranks(const config::Config& config, const PlanInput& input) {
   if (input.world == 1) return {};
   const auto refuse = [&](const char* key, const char* why, const char* remedy) {
-    return fail(Error(Errc::bad_config, "train with several ranks").on(key).because(why).remedy(
-        remedy));
+    return fail(
+        Error(Errc::bad_config, "train with several ranks").on(key).because(why).remedy(remedy));
   };
   if (config.fathom.store == config::StoreMode::durable)
     return refuse("fathom.store \"durable\"", "its commits are one rank's",
@@ -235,9 +235,8 @@ Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpos
                                        std::optional<std::uint64_t> total_steps) {
   config::Sources sources;
   sources.purpose = purpose;
-  sources.world_size = options.ranks != nullptr
-                           ? static_cast<std::uint64_t>(options.ranks->size())
-                           : options.world_size;
+  sources.world_size = options.ranks != nullptr ? static_cast<std::uint64_t>(options.ranks->size())
+                                                : options.world_size;
   sources.hidden_size = spec.hidden;
   sources.total_steps = total_steps;
   sources.flags = options.flags;

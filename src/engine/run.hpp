@@ -14,10 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.hpp"
 #include "config/config.hpp"
 #include "engine/device.hpp"
 #include "engine/machine.hpp"
-#include "comm/communicator.hpp"
 #include "engine/plan/plan.hpp"
 #include "models/dataset.hpp"
 #include "models/pair_dataset.hpp"
@@ -34,7 +34,7 @@ struct RunOptions {
   RateOverrides rates;
   std::string profile;  // aio_bench's report with the disk's rates; empty: measured
   std::uint64_t seed = 42;
-  std::uint64_t world_size = 1;  // plan only: ranks that are not running
+  std::uint64_t world_size = 1;         // plan only: ranks that are not running
   comm::Communicator* ranks = nullptr;  // of a job of several; outlives the run
 };
 

@@ -36,8 +36,7 @@ Result<std::optional<std::string>> first_non_finite_weight(Residence& residence,
       const swap::Chunk& chunk = plan.layout.chunk(c);
       return fmt::format(
           "{}, {}", plan.input.model.units[chunk.unit].name,
-          parameter_at(plan, chunk.unit,
-                                           plan.first_element(c) + at + *stats.first_non_finite));
+          parameter_at(plan, chunk.unit, plan.first_element(c) + at + *stats.first_non_finite));
     }
   }
   return std::nullopt;

@@ -99,8 +99,9 @@ Job fp32_job(double clipping) {
   return job;
 }
 
-// ZeRO's counts of a step: gathers of W for forward and backward and one reduce-scatter (stage 3),
-// one gather of updated W and one reduce-scatter (1, 2), one all-reduce (0).
+// ZeRO's counts of a step: gathers of W for forward and backward and one reduce-scatter (stage 3; a
+// unit that is still landed when backward begins is not gathered again), one gather of updated W and
+// one reduce-scatter (1, 2), one all-reduce (0).
 std::uint64_t elements_of_a_step(const std::vector<UnitPlan>& units, int stage) {
   std::uint64_t sum = 0;
   for (std::size_t u = 0; u < units.size(); ++u) {
@@ -136,8 +137,10 @@ TEST_P(RanksTest, TrainTheSameAtEveryStageAndPlacement) {
         EXPECT_NEAR(ranks[0].outcome.norms[step], wanted.norms[step], 1e-5 * wanted.norms[step]);
         for (const RankOutcome& rank : ranks) {
           EXPECT_EQ(rank.outcome.losses[step], ranks[0].outcome.losses[step]) << "ranks agree";
-          EXPECT_EQ(rank.outcome.steps[step].bytes.network, rank.outcome.steps[step].planned.network);
-          EXPECT_EQ(rank.outcome.steps[step].bytes.nvme_read, rank.outcome.steps[step].planned.nvme_read);
+          EXPECT_EQ(rank.outcome.steps[step].bytes.network,
+                    rank.outcome.steps[step].planned.network);
+          EXPECT_EQ(rank.outcome.steps[step].bytes.nvme_read,
+                    rank.outcome.steps[step].planned.nvme_read);
         }
       }
       // Units differ in their padding from those of one rank, parameters lie where they lay.
@@ -150,7 +153,7 @@ TEST_P(RanksTest, TrainTheSameAtEveryStageAndPlacement) {
       }
       EXPECT_EQ(ranks[0].outcome.losses, first_losses);
       EXPECT_TRUE(units == *first) << "weights and states";
-      if (nvme) EXPECT_GT(ranks[0].outcome.counters.total_read(), 0U);
+      EXPECT_EQ(ranks[0].outcome.counters.total_read() > 0, nvme);
     }
 }
 
@@ -161,7 +164,12 @@ TEST_P(RanksTest, MoveWhatZeroSays) {
     const std::vector<RankOutcome> ranks = run_ranks(job, {.world = world, .stage = stage});
     // The last step's, whose own updates wait for a flush that moves no more with stage 3.
     const StepResult& step = ranks[0].outcome.steps.back();
-    EXPECT_EQ(step.bytes.network, 4 * elements_of_a_step(ranks[0].units, stage)) << stage;
+    const std::uint64_t most = 4 * elements_of_a_step(ranks[0].units, stage);
+    if (stage < 3)
+      EXPECT_EQ(step.bytes.network, most) << stage;
+    else
+      EXPECT_LE(step.bytes.network, most);
+    EXPECT_GE(step.bytes.network, 4 * elements_of_a_step(ranks[0].units, 2));
     std::uint64_t elements = 0;
     for (const UnitPlan& unit : ranks[0].units) elements += unit.flat.elements;
     EXPECT_LE(step.bytes.network, 3 * 4 * elements) << "never more than 3N";

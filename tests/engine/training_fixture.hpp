@@ -256,8 +256,8 @@ class TrainingRun {
     Outcome outcome;
     for (std::uint64_t step = 0; step < job_.steps; ++step) {
       FATHOM_ASSIGN(const StepResult result,
-                    executor_->step(batches_of_rank(job_, step, ranks_), job_.hyper.lr, step + 1 < job_.steps,
-                                    {.loss_scale = job_.loss_scale}));
+                    executor_->step(batches_of_rank(job_, step, ranks_), job_.hyper.lr,
+                                    step + 1 < job_.steps, {.loss_scale = job_.loss_scale}));
       outcome.losses.push_back(result.loss);
       outcome.norms.push_back(result.grad_norm);
       outcome.steps.push_back(result);

@@ -102,8 +102,7 @@ class BufferLayout {
       add(BufferKind::network, 0, memory_.largest_elements(false) * input_.reduce_bytes());
     for (std::uint32_t u = 0; u < units(); ++u) {
       UnitPlan& up = plan_.units[u];
-      up.gradient =
-          up.lazy ? add(BufferKind::gradient, u, memory_.gradient_bytes(u)) : eager;
+      up.gradient = up.lazy ? add(BufferKind::gradient, u, memory_.gradient_bytes(u)) : eager;
       if (memory_.gradient_is_accumulator())
         up.accumulator = up.gradient;
       else if (tied() && u == 0)

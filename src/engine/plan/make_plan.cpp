@@ -82,8 +82,7 @@ std::vector<Policy> policies(const PlanInput& input) {
 std::vector<std::uint64_t> chunk_sizes(const PlanInput& input) {
   std::uint64_t all = 0, unit = 0;
   for (const models::UnitSpec& spec : input.model.units) {
-    const std::uint64_t elements =
-        flatten(spec, input.partitions()).elements / input.partitions();
+    const std::uint64_t elements = flatten(spec, input.partitions()).elements / input.partitions();
     all += elements;
     unit = std::max(unit, elements);
   }

@@ -128,8 +128,8 @@ Memory::Need Memory::of_unit(std::uint32_t unit) const {
   const Tier lives = up.weights();
   if (lives == Tier::host) need.host += weight_bytes(unit);
   if (lives == Tier::device) need.device += weight_bytes(unit);
-  const bool lands = input_.on_cuda() ? lives != Tier::device
-                                      : lives == Tier::nvme || input_.partitions_weights();
+  const bool lands =
+      input_.on_cuda() ? lives != Tier::device : lives == Tier::nvme || input_.partitions_weights();
   if (lands) slot(Slot::landing) = landed_bytes(unit);
   for (ChunkId c = plan_.layout.first_chunk(unit); c < plan_.layout.end_chunk(unit); ++c) {
     const ChunkPlan& chunk = plan_.chunks[c];

@@ -65,8 +65,8 @@ std::uint64_t Plan::weights_offset(BufferId buffer, swap::ChunkId chunk) const {
   if (buffers[buffer].kind == BufferKind::staging) return 0;
   const bool partition =
       buffers[buffer].kind == BufferKind::pinned_weights && input.partitions_weights();
-  const std::uint64_t first = partition ? layout.chunk(chunk).first : first_element(chunk);
-  return first * layout.sections().of(swap::Section::W);
+  const std::uint64_t element = partition ? layout.chunk(chunk).first : first_element(chunk);
+  return element * layout.sections().of(swap::Section::W);
 }
 
 std::uint64_t Plan::pinned_bytes(swap::SectionMask set) const {

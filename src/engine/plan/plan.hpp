@@ -127,12 +127,12 @@ struct UnitPlan {
   // This rank's partition: these elements of the flat run.
   std::uint64_t partition_first = 0, partition_elements = 0;
   bool weights_on_nvme = false;
-  bool weights_on_device = false;       // cuda: neither landed nor brought back for compute
-  bool lazy = false;                    // updated at the next pass's forward
+  bool weights_on_device = false;  // cuda: neither landed nor brought back for compute
+  bool lazy = false;               // updated at the next pass's forward
   // W when it does not live on nvme: the partition's where W is partitioned, else the unit's.
   BufferId pinned_weights = no_buffer;
-  BufferId accumulator = no_buffer;     // fp32 gradient sums while its backward runs
-  BufferId gradient = no_buffer;        // the partition's gradient at rest in host memory
+  BufferId accumulator = no_buffer;  // fp32 gradient sums while its backward runs
+  BufferId gradient = no_buffer;     // the partition's gradient at rest in host memory
   // What the unit before hands on, of each micro-batch (carry_layout.hpp); empty for unit 0.
   std::vector<BufferId> inputs;
   // cuda: the gradient of a lazy unit with a chunk that is updated on the device.
