@@ -2,9 +2,9 @@
 //
 // Ranks: what a training step does with the other ranks, on host memory.
 //
-// Purpose      Runs the network operations of a step program (ZeRO, stages 0 to 3) and agrees on what
-//              all ranks must decide alike: the number of predictions, the loss and gradient norm,
-//              whether a gradient was not finite. With one rank every call returns at once.
+// Purpose      Runs the network operations of a step program (ZeRO, stages 0 to 3) and agrees on
+//              what all ranks must decide alike: the number of predictions, the loss and gradient
+//              norm, whether a gradient was not finite. With one rank every call returns at once.
 //              A gradient is divided by the predictions of all ranks when the loss is, so sums over
 //              ranks are means over the global batch, and no 16-bit sum grows with the world.
 // Ownership    Borrows everything.

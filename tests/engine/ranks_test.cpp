@@ -100,8 +100,8 @@ Job fp32_job(double clipping) {
 }
 
 // ZeRO's counts of a step: gathers of W for forward and backward and one reduce-scatter (stage 3; a
-// unit that is still landed when backward begins is not gathered again), one gather of updated W and
-// one reduce-scatter (1, 2), one all-reduce (0).
+// unit that is still landed when backward begins is not gathered again), one gather of updated W
+// and one reduce-scatter (1, 2), one all-reduce (0).
 std::uint64_t elements_of_a_step(const std::vector<UnitPlan>& units, int stage) {
   std::uint64_t sum = 0;
   for (std::size_t u = 0; u < units.size(); ++u) {

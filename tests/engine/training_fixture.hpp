@@ -78,7 +78,8 @@ struct Where {
   std::function<std::vector<std::unique_ptr<aio::Queue>>(const aio::QueueOptions&)> queues = {};
   // Opens or creates the files of a durable store for the plan; without, the store is scratch.
   std::function<Result<swap::DurableFiles>(const Plan&)> durable = {};
-  // One rank of several, which takes its rows of every micro-batch; its job's micro-batch is its own.
+  // One rank of several, which takes its rows of every micro-batch; its job's micro-batch is its
+  // own.
   comm::Communicator* ranks = nullptr;
   int stage = 3;
   ComputeType reduce = ComputeType::fp32;

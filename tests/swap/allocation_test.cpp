@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// In the steady state neither the I/O path nor the update path allocates: chunks are read, verified,
-// updated, hashed and written back, pass after pass, and operator new is counted. A program of its
-// own.
+// In the steady state neither the I/O path nor the update path allocates: chunks are read,
+// verified, updated, hashed and written back, pass after pass, and operator new is counted. A
+// program of its own.
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
