@@ -29,7 +29,8 @@ class ProgramBuilder {
   StepProgram training(bool update_pending);
   // Applies the gradients that the lazy units carry.
   StepProgram flush();
-  // One sweep of the forward pass. `decoder_only`: without the encoder's layers.
+  // One sweep of the forward pass up to logits or loss. `decoder_only`: without the encoder's
+  // layers.
   StepProgram inference(bool decoder_only);
 
  private:
@@ -45,6 +46,10 @@ class ProgramBuilder {
     BufferId buffer = no_buffer;
     Slot* slot = nullptr;  // null: pinned
     std::vector<OpId> fetches;
+  };
+  struct HeadOp {
+    Landed landed;
+    OpId id = 0;
   };
   struct FileState {  // of one chunk's W or states
     std::int64_t last_write = -1;
@@ -62,6 +67,7 @@ class ProgramBuilder {
   void update_unit(std::uint32_t unit, Landed& landed, std::int64_t after);
   OpId land(std::uint32_t unit, const Landed& landed, BufferId widened);
   void forward(std::uint32_t unit, bool update_first);
+  HeadOp head_op(OpKind kind, bool update_first);
   void head_backward();
   void backward(std::uint32_t unit);
   void reduce(std::uint32_t unit);
