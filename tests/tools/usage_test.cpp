@@ -11,7 +11,7 @@ TEST(Usage, HelpListsCommandsAndFlags) {
   EXPECT_TRUE(succeeded(all));
   EXPECT_EQ(all.err, "");
   for (const char* command :
-       {"train", "plan", "generate", "eval", "export", "inspect", "tokenize", "env"})
+       {"train", "plan", "generate", "eval", "export", "inspect", "tokenize", "launch", "env"})
     EXPECT_NE(all.out.find(command), std::string::npos) << command;
   const struct {
     const char* command;

@@ -29,5 +29,6 @@ Command add_export(CLI::App& app);
 Command add_inspect(CLI::App& app);
 Command add_tokenize(CLI::App& app);
 Command add_env(CLI::App& app);
+Command add_launch(CLI::App& app);
 
 }  // namespace fathom::tools

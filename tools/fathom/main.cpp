@@ -41,6 +41,7 @@ constexpr Entry entries[] = {
     {"export", "checkpoint to Hugging Face directory", fathom::tools::add_export},
     {"inspect", "what a checkpoint holds; --verify checks every block", fathom::tools::add_inspect},
     {"tokenize", "text from stdin to token ids", fathom::tools::add_tokenize},
+    {"launch", "start ranks with mpirun, srun or torchrun", fathom::tools::add_launch},
     {"env", "versions, machine, usable I/O engines", fathom::tools::add_env},
 };
 
