@@ -112,7 +112,8 @@ int run(const fs::path& directory, int rounds) {
       std::uint64_t budget = 0;
       if (arm.smallest) {
         const auto setup = fathom::engine::prepare_training(
-            options_of(directory, config_of(arm, directory.string(), 0)), true);
+            options_of(directory, config_of(arm, directory.string(), 0)),
+            fathom::engine::DataNeed::required);
         if (!setup) return std::fprintf(stderr, "%s\n", setup.error().message().c_str()), 1;
         budget = setup->plan.smallest_host_memory;
       }

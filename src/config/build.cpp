@@ -269,6 +269,12 @@ FathomConfig build_fathom(const Values& values, const ZeroConfig& zero) {
   return out;
 }
 
+MonitorConfig build_monitor(const Values& values, const std::string& block) {
+  return {.enabled = values.boolean(block + ".enabled"),
+          .output_path = values.text(block + ".output_path"),
+          .job_name = values.text(block + ".job_name")};
+}
+
 }  // namespace
 
 Config build_config(const Values& values, const Sources& sources) {
@@ -304,6 +310,8 @@ Config build_config(const Values& values, const Sources& sources) {
   out.memory_breakdown = values.boolean("memory_breakdown");
   out.dump_state = values.boolean("dump_state");
   out.throughput_timer = values.boolean("timers.throughput.enabled");
+  out.tensorboard = build_monitor(values, "tensorboard");
+  out.csv_monitor = build_monitor(values, "csv_monitor");
   if (!values.is_null("log_level")) out.log_level = values.text("log_level");
   return out;
 }

@@ -201,6 +201,13 @@ struct CommunicationConfig {
   bool operator==(const CommunicationConfig&) const = default;
 };
 
+struct MonitorConfig {  // tensorboard, csv_monitor
+  bool enabled = false;
+  std::string output_path = {};  // empty: the working directory
+  std::string job_name = "DeepSpeedJobName";
+  bool operator==(const MonitorConfig&) const = default;
+};
+
 struct Config {
   BatchConfig batch;
   OptimizerConfig optimizer;
@@ -212,6 +219,7 @@ struct Config {
   ActivationConfig activation;
   CheckpointConfig checkpoint;
   CommunicationConfig communication;
+  MonitorConfig tensorboard, csv_monitor;
   double gradient_clipping = 1.0;     // global L2 norm; 0: off
   std::uint64_t steps_per_print = 0;  // 0: not set
   bool dataloader_drop_last = false;

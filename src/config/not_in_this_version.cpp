@@ -31,8 +31,6 @@ constexpr auto missing = std::to_array<Missing>({
     {"fathom.parity", "true", "", "the parity mode", "use false"},
     {"activation_checkpointing.number_checkpoints", "", "null", "a fixed number of checkpoints",
      "leave the key out: every block keeps its input"},
-    {"tensorboard.enabled", "true", "", "the TensorBoard writer", "use --metrics FILE.jsonl"},
-    {"csv_monitor.enabled", "true", "", "the CSV monitor", "use --metrics FILE.jsonl"},
     {"flops_profiler.enabled", "true", "", "the FLOPs profiler", "use --report FILE.json"},
     {"comms_logger.enabled", "true", "", "the communication log", "use --metrics FILE.jsonl"},
     {"weight_quantization", "", "null", "weight quantization", "leave the block out"},

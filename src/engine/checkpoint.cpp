@@ -48,8 +48,10 @@ Result<Checkpoint> Checkpoint::open(const std::string& path, swap::Access access
     return checkpoint;
   }
   if (fs::exists(step / swap::journal_file_name, ignored)) return open_job(step.string(), access);
+  // The file itself that names the step.
+  const fs::path pointer = fs::is_regular_file(step, ignored) ? step : step / latest_file_name;
   if (!fs::exists(step / manifest_file_name, ignored)) {
-    auto latest = read_text_file((step / latest_file_name).string());
+    auto latest = read_text_file(pointer.string());
     if (!latest)
       return fail(Error(Errc::not_found, "open a checkpoint")
                       .on(path)
@@ -57,8 +59,8 @@ Result<Checkpoint> Checkpoint::open(const std::string& path, swap::Access access
                       .remedy("give the --out directory of a training run"));
     while (!latest->empty() && latest->back() == '\n') latest->pop_back();
     if (latest->empty() || latest->find('/') != std::string::npos)
-      return fail(damaged((step / latest_file_name).string(), "it does not name a step directory"));
-    step /= *latest;
+      return fail(damaged(pointer.string(), "it does not name a step directory"));
+    step = pointer.parent_path() / *latest;
   }
   Checkpoint checkpoint;
   checkpoint.path_ = step.string();

@@ -28,14 +28,15 @@
 
 namespace fathom::engine {
 
-// Writes DIR/step-N and points `latest` at it, then removes older steps. All updates must be
-// flushed.
+// Writes DIR/step-N and points `latest` at it; other steps stay (checkpoint_series.hpp). All
+// updates must be flushed.
 Result<std::string> write_checkpoint(const std::string& directory, Residence& residence,
                                      const Progress& progress, const nlohmann::json& config);
 
 class Checkpoint {
  public:
-  // `path`: the --out directory, one of its step directories, or a durable store's job directory.
+  // `path`: the --out directory, one of its step directories, the file `latest` or `best` that
+  // names one, or a durable store's job directory.
   // An --out that refers to a durable store means its committed step; the store is locked against
   // runs (Access::read) or only looked at. Checks the manifest against the file.
   static Result<Checkpoint> open(const std::string& path, swap::Access access = swap::Access::read);

@@ -11,7 +11,7 @@
 #include "base/text_file.hpp"
 #include "engine/checkpoint.hpp"
 #include "engine/checkpoint_format.hpp"
-#include "engine/store_reference.hpp"
+#include "engine/checkpoint_retention.hpp"
 
 namespace fathom::engine {
 namespace {
@@ -161,7 +161,7 @@ json describe_units(const Plan& plan) {
 Result<std::string> write_checkpoint(const std::string& directory, Residence& residence,
                                      const Progress& progress, const json& config) {
   FATHOM_CHECK(make_directories(directory));
-  const std::string name = fmt::format("step-{:08}", progress.step);
+  const std::string name = step_directory_name(progress.step);
   const fs::path final_path = fs::path(directory) / name;
   const fs::path partial = fs::path(directory) / (name + ".partial");
   std::error_code ignored;
@@ -180,12 +180,6 @@ Result<std::string> write_checkpoint(const std::string& directory, Residence& re
                     .remedy("check the --out directory"));
   FATHOM_CHECK(sync_directory(directory));
   FATHOM_CHECK(write_text_file((fs::path(directory) / latest_file_name).string(), name + "\n"));
-  // A store that DIR referred to before is not this run's.
-  fs::remove(fs::path(directory) / store_reference_name, ignored);
-  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
-    const std::string other = entry.path().filename().string();
-    if (other.starts_with("step-") && other != name) fs::remove_all(entry.path(), ignored);
-  }
   return final_path.string();
 }
 

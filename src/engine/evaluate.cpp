@@ -12,8 +12,9 @@
 
 #include "base/clock.hpp"
 #include "engine/inference_setup.hpp"
-#include "engine/pair_batch.hpp"
 #include "engine/plan/render.hpp"
+#include "engine/row_data.hpp"
+#include "engine/step_executor.hpp"
 #include "engine/tensors.hpp"
 #include "models/loss.hpp"
 #include "models/safetensors.hpp"
@@ -86,11 +87,6 @@ Result<void> add_loss(const EvaluateOptions& options, const InferenceSetup& setu
   return {};
 }
 
-at::Tensor empty_ids(std::uint64_t rows, std::uint64_t columns) {
-  return at::empty({static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns)},
-                   at::TensorOptions().dtype(c10::ScalarType::Long));
-}
-
 // Rows [next, next + count) of a data set, as one batch.
 using BatchSource = std::function<Row(std::uint64_t next, std::uint64_t count)>;
 
@@ -119,51 +115,6 @@ Result<json> evaluate_rows(const EvaluateOptions& options, InferenceSetup& setup
   return summary(totals, setup, now_seconds() - begin);
 }
 
-Result<json> evaluate_windows(const EvaluateOptions& options, InferenceSetup& setup,
-                              const models::Tokenizer& tokenizer, std::uint64_t length) {
-  FATHOM_ASSIGN(const models::Dataset data,
-                models::Dataset::open(options.data, tokenizer,
-                                      {.sequence_length = length,
-                                       .vocabulary = setup.spec().vocabulary,
-                                       .wide = options.wide_data}));
-  const std::uint64_t rows =
-      std::min(std::max<std::uint64_t>(1, setup.config().batch.micro), data.windows());
-  FATHOM_CHECK(setup.open({.rows = rows, .batches = batches_per_sweep, .length = length}));
-  std::vector<std::int64_t> window(length + 1);
-  return evaluate_rows(
-      options, setup, data.windows(), rows, [&](std::uint64_t next, std::uint64_t count) {
-        const at::Tensor ids = empty_ids(count, length), target = empty_ids(count, length);
-        auto* id = static_cast<std::int64_t*>(ids.data_ptr());
-        auto* to = static_cast<std::int64_t*>(target.data_ptr());
-        for (std::uint64_t row = 0; row < count; ++row) {
-          data.window(next + row, window);
-          std::copy(window.begin(), window.end() - 1, id + row * length);
-          std::copy(window.begin() + 1, window.end(), to + row * length);
-        }
-        return Row{plain_context(ids), target};
-      });
-}
-
-Result<json> evaluate_pairs(const EvaluateOptions& options, InferenceSetup& setup,
-                            const models::Tokenizer& tokenizer, std::uint64_t length) {
-  const std::uint64_t target = options.target_len.value_or(length);
-  FATHOM_ASSIGN(const models::PairDataset data,
-                models::PairDataset::open(options.data, tokenizer, setup.spec(),
-                                          {.source_length = length, .target_length = target}));
-  const std::uint64_t rows =
-      std::min(std::max<std::uint64_t>(1, setup.config().batch.micro), data.records());
-  FATHOM_CHECK(
-      setup.open({.rows = rows, .batches = batches_per_sweep, .length = length, .target = target}));
-  return evaluate_rows(options, setup, data.records(), rows,
-                       [&](std::uint64_t next, std::uint64_t count) {
-                         const PairBatch batch = pair_batch(data, next, count, length, target);
-                         Row row{plain_context(batch.input_ids), batch.labels};
-                         row.context.decoder_input_ids = batch.decoder_input_ids;
-                         row.context.mask = source_mask(batch.attention_mask, setup.compute());
-                         return row;
-                       });
-}
-
 Result<json> evaluate_text(const EvaluateOptions& options, InferenceSetup& setup) {
   const models::ModelSpec& spec = setup.spec();
   const std::uint64_t length =
@@ -174,8 +125,25 @@ Result<json> evaluate_text(const EvaluateOptions& options, InferenceSetup& setup
                     .because(fmt::format("the model has {} positions", spec.max_positions))
                     .remedy(fmt::format("use 1 to {}", spec.max_positions)));
   FATHOM_ASSIGN(const models::Tokenizer tokenizer, models::Tokenizer::load(options.model));
-  return spec.encoder_decoder ? evaluate_pairs(options, setup, tokenizer, length)
-                              : evaluate_windows(options, setup, tokenizer, length);
+  const std::uint64_t target = spec.encoder_decoder ? options.target_len.value_or(length) : 0;
+  FATHOM_ASSIGN(const RowData data, RowData::open(options.data, tokenizer, spec,
+                                                  {.length = length,
+                                                   .target_length = target,
+                                                   .wide = options.wide_data,
+                                                   .packing = options.packing}));
+  const std::uint64_t rows =
+      std::min(std::max<std::uint64_t>(1, setup.config().batch.micro), data.rows());
+  FATHOM_CHECK(
+      setup.open({.rows = rows, .batches = batches_per_sweep, .length = length, .target = target}));
+  return evaluate_rows(options, setup, data.rows(), rows,
+                       [&](std::uint64_t next, std::uint64_t count) {
+                         const MicroBatch batch = data.batch(next, count);
+                         Row row{plain_context(batch.input_ids), batch.targets};
+                         row.context.decoder_input_ids = batch.decoder_input_ids;
+                         if (batch.attention_mask.defined())
+                           row.context.mask = source_mask(batch.attention_mask, setup.compute());
+                         return row;
+                       });
 }
 
 struct TokenRows {

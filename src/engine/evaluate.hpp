@@ -20,6 +20,7 @@ struct EvaluateOptions : InferenceOptions {
   std::string data;  // text, .jsonl, .bin or a directory …
   std::optional<std::uint64_t> seq_len;
   bool wide_data = false;
+  models::Packing packing = models::Packing::automatic;
   std::optional<std::uint64_t> target_len;  // of the decoder in encoder-decoder models
   std::string input_ids, logits_out;        // … or safetensors in and, optionally, out
   bool log_probabilities = false;           // of every predicted token

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <variant>
 
 #include <fmt/format.h>
 
@@ -12,31 +11,12 @@
 #include "base/clock.hpp"
 #include "engine/optimizer_rule.hpp"
 #include "engine/tensors.hpp"
-#include "engine/transfers.hpp"
+#include "engine/training_pass.hpp"
 #include "kernels/convert.hpp"
-#include "kernels/lamb.hpp"
 #include "kernels/norm.hpp"
 #include "models/loss.hpp"
 
 namespace fathom::engine {
-
-using swap::ChunkId;
-
-// A StepProgram with what runs its transfers.
-struct TrainingExecutor::Program {
-  const StepProgram* steps = nullptr;
-  std::unique_ptr<TransferLog> log;        // null without a trace; outlives the swapper
-  std::unique_ptr<swap::Swapper> swapper;  // null when nothing is transferred
-};
-
-// What one step carries between its operations.
-struct TrainingExecutor::Pass {
-  const std::vector<MicroBatch>* batches = nullptr;
-  const std::function<Result<void>()>* settled = nullptr;
-  StepTotals totals;
-  kernels::Hyper hyper;
-  std::int64_t t = 0;
-};
 
 TrainingExecutor::TrainingExecutor(const Plan& plan, Residence& residence,
                                    const models::Model& model, ThreadPool& pool, UpdateRule rule,
@@ -110,6 +90,20 @@ Result<StepResult> TrainingExecutor::step(const std::vector<MicroBatch>& batches
   return result;
 }
 
+Result<Evaluation> TrainingExecutor::evaluate(const std::vector<MicroBatch>& batches,
+                                              bool more_follow) {
+  FATHOM_ASSERT(batches.size() == plan_.input.accumulation, "one batch for each micro-batch");
+  FATHOM_ASSERT(!pending_, "evaluation sees a state without pending updates");
+  if (!evaluation_) evaluation_ = prepare(plan_.evaluation);
+  Pass pass;
+  pass.batches = &batches;
+  pass.t = updates_;
+  FATHOM_CHECK(run(*evaluation_, pass, more_follow));
+  Evaluation result{.loss_sum = pass.totals.loss_sum};
+  for (const MicroBatch& batch : batches) result.predictions += count_predictions(batch.targets);
+  return result;
+}
+
 Result<void> TrainingExecutor::flush() {
   // Reads that ran ahead for a step that does not come must neither fill buffers that others are
   // about to use nor be taken for fresh when training goes on.
@@ -153,7 +147,7 @@ Result<void> TrainingExecutor::run_op(const Op& op, Pass& pass) {
   const bool is_head = op.unit + 1 == plan_.units.size();
   switch (op.kind) {
     case OpKind::land: land(op); return {};
-    case OpKind::forward: return forward(op, pass);
+    case OpKind::forward: return is_head ? head_loss(op, pass) : forward(op, pass);
     case OpKind::backward: return is_head ? head(op, pass) : backward(op, pass);
     case OpKind::reduce:
       return op.resource == Resource::network ? ranks_.reduce(op) : reduce(op, pass);
@@ -289,6 +283,22 @@ Result<void> TrainingExecutor::head(const Op& op, Pass& pass) {
   return {};
 }
 
+// The head of an evaluation: the loss and nothing else.
+Result<void> TrainingExecutor::head_loss(const Op& op, Pass& pass) {
+  const models::TensorList weights = parameters(op);
+  for (std::size_t i = 0; i < pass.batches->size(); ++i) {
+    const at::Tensor input = block_inputs(op.unit, i).front();
+    const at::Tensor hidden = input.view({-1, input.size(-1)});
+    FATHOM_ASSIGN(
+        const double loss,
+        models::head_loss(*model_.head, weights, hidden, (*pass.batches)[i].targets.view({-1}),
+                          static_cast<std::int64_t>(models::loss_chunk_rows(
+                              plan_.input.model, static_cast<std::uint64_t>(hidden.size(0))))));
+    pass.totals.loss_sum += loss;
+  }
+  return {};
+}
+
 // The unit's gradient sums as zeroed fp32 tensors of the parameters' shapes.
 models::TensorList TrainingExecutor::gradient_sums(std::uint32_t unit) const {
   std::byte* base = residence_.buffer(plan_.units[unit].accumulator);
@@ -334,72 +344,6 @@ Result<void> TrainingExecutor::reduce(const Op& op, Pass& pass) {
   }
   if (observer_) observer_(op.unit, residence_.buffer(up.gradient), up.partition_elements);
   return {};
-}
-
-kernels::UpdateArrays TrainingExecutor::arrays(const Op& op, ChunkId chunk,
-                                               std::uint64_t begin) const {
-  const ChunkView view = residence_.view(chunk, op.weights, op.states);
-  kernels::UpdateArrays from = kernels::advanced({.master = master_,
-                                                  .gradient = gradient_,
-                                                  .weight = view.weights,
-                                                  .low = view.low,
-                                                  .m = view.m,
-                                                  .v = view.v,
-                                                  .grad = nullptr},
-                                                 begin - plan_.first_element(chunk));
-  const UnitPlan& up = plan_.units[op.unit];
-  from.grad =
-      residence_.buffer(up.gradient) + (begin - up.partition_first) * plan_.input.gradient_bytes;
-  return from;
-}
-
-void TrainingExecutor::update(const Op& op, const Pass& pass) {
-  const UnitPlan& up = plan_.units[op.unit];
-  const bool skip = rule_.skip_non_finite && !pass.totals.non_finite.empty();
-  const PendingUpdate now = up.lazy ? *pending_ : PendingUpdate{pass.hyper, pass.t, 1, skip};
-  if (now.skip) return;
-  const_cast<Pass&>(pass).totals.applied |= !up.lazy;
-  if (const auto* lamb = std::get_if<kernels::LambHyper>(&now.hyper)) {
-    // Whole tensors are needed, and nothing of them is on nvme: one pass behind the last chunk.
-    if (op.chunk + 1 == plan_.layout.end_chunk(op.unit)) update_lamb(op, *lamb, now);
-    return;
-  }
-  const std::uint64_t first = plan_.first_element(op.chunk);
-  const std::uint64_t last = first + plan_.layout.chunk(op.chunk).elements;
-  for (const DecayRun& run : decay_[op.unit]) {
-    const std::uint64_t begin = std::max(run.first, first);
-    const std::uint64_t end = std::min(run.first + run.elements, last);
-    if (begin >= end) continue;
-    kernels::update(&pool_, kernels::make_step(now.hyper, now.t, now.grad_scale, run.decays),
-                    arrays(op, op.chunk, begin), end - begin);
-  }
-}
-
-void TrainingExecutor::update_lamb(const Op& op, const kernels::LambHyper& hyper,
-                                   const PendingUpdate& now) {
-  const models::UnitSpec& unit = plan_.input.model.units[op.unit];
-  const auto for_pieces = [&](std::size_t parameter, const auto& body) {
-    const std::uint64_t first = plan_.units[op.unit].flat.offsets[parameter];
-    const std::uint64_t last = first + unit.parameters[parameter].elements();
-    for (ChunkId c = plan_.layout.first_chunk(op.unit); c < plan_.layout.end_chunk(op.unit); ++c) {
-      const swap::Chunk& chunk = plan_.layout.chunk(c);
-      const std::uint64_t begin = std::max(first, chunk.first);
-      const std::uint64_t end = std::min(last, chunk.first + chunk.elements);
-      if (begin < end) body(arrays(op, c, begin), begin, end - begin);
-    }
-  };
-  for (std::size_t p = 0; p < unit.parameters.size(); ++p) {
-    const auto step = std::get<kernels::LambStep>(
-        kernels::make_step(hyper, now.t, now.grad_scale, unit.parameters[p].decays()));
-    kernels::LambNorms norms;
-    for_pieces(p, [&](const kernels::UpdateArrays& piece, std::uint64_t begin, std::uint64_t n) {
-      kernels::lamb_moments(&pool_, step, piece, n, begin, norms);
-    });
-    const float rate = kernels::lamb_rate(step, norms);
-    for_pieces(p, [&](const kernels::UpdateArrays& piece, std::uint64_t, std::uint64_t n) {
-      kernels::lamb_apply(&pool_, step, rate, piece, n);
-    });
-  }
 }
 
 }  // namespace fathom::engine

@@ -43,6 +43,7 @@ class TrainingExecutor final : public StepExecutor {
   Result<StepResult> step(const std::vector<MicroBatch>& batches, double learning_rate,
                           bool more_follow, const StepControls& controls = {}) override;
   Result<void> flush() override;
+  Result<Evaluation> evaluate(const std::vector<MicroBatch>& batches, bool more_follow) override;
   std::int64_t updates() const override { return updates_; }
   void set_updates(std::int64_t updates) override { updates_ = updates; }
 
@@ -62,6 +63,7 @@ class TrainingExecutor final : public StepExecutor {
   Result<void> forward(const Op& op, Pass& pass);
   Result<void> backward(const Op& op, Pass& pass);
   Result<void> head(const Op& op, Pass& pass);
+  Result<void> head_loss(const Op& op, Pass& pass);
   Result<void> reduce(const Op& op, Pass& pass);
   void update(const Op& op, const Pass& pass);
   void update_lamb(const Op& op, const kernels::LambHyper& hyper, const PendingUpdate& now);
@@ -88,7 +90,7 @@ class TrainingExecutor final : public StepExecutor {
   Ranks ranks_;
   std::vector<std::vector<DecayRun>> decay_;
   std::vector<std::string> names_;
-  std::unique_ptr<Program> first_, steady_, flush_;
+  std::unique_ptr<Program> first_, steady_, flush_, evaluation_;
   std::optional<PendingUpdate> pending_;
   std::int64_t updates_ = 0;
   GradientObserver observer_;

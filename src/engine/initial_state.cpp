@@ -15,26 +15,6 @@ namespace {
 
 constexpr std::uint64_t tile_elements = 256 * KiB;
 
-// Writes fp32 values into the chunk's weight sections from element `at` on.
-void put_weights(const Residence& residence, const ChunkView& chunk, std::uint64_t at,
-                 std::span<const float> values, bool fp16, ThreadPool& pool) {
-  const auto& sections = residence.plan().layout.sections();
-  if (sections.of(swap::Section::W) == 4) {
-    std::memcpy(chunk.weights + at * 4, values.data(), values.size_bytes());
-    return;
-  }
-  auto* weights = reinterpret_cast<std::uint16_t*>(chunk.weights) + at;
-  if (sections.of(swap::Section::lo) == 4) {
-    std::memcpy(chunk.master() + at, values.data(), values.size_bytes());
-    kernels::fp32_to_fp16(&pool, weights, values.data(), values.size());
-  } else if (chunk.low != nullptr)
-    kernels::split_master(&pool, weights, chunk.low + at, values.data(), values.size());
-  else if (fp16)
-    kernels::fp32_to_fp16(&pool, weights, values.data(), values.size());
-  else
-    kernels::fp32_to_bf16(&pool, weights, values.data(), values.size());
-}
-
 // Fills [begin, end) of the unit's flat run with parameter values, zeros in the gaps.
 Result<void> fill_tile(const models::UnitSpec& unit, const FlatUnit& flat,
                        const ParameterSource& source, std::uint64_t begin, std::span<float> out) {
@@ -51,6 +31,40 @@ Result<void> fill_tile(const models::UnitSpec& unit, const FlatUnit& flat,
 }
 
 }  // namespace
+
+void put_weights(const Residence& residence, const ChunkView& chunk, std::uint64_t at,
+                 std::span<const float> values, bool weight_is_fp16, ThreadPool& pool) {
+  const auto& sections = residence.plan().layout.sections();
+  if (sections.of(swap::Section::W) == 4) {
+    std::memcpy(chunk.weights + at * 4, values.data(), values.size_bytes());
+    return;
+  }
+  auto* weights = reinterpret_cast<std::uint16_t*>(chunk.weights) + at;
+  if (sections.of(swap::Section::lo) == 4) {
+    std::memcpy(chunk.master() + at, values.data(), values.size_bytes());
+    kernels::fp32_to_fp16(&pool, weights, values.data(), values.size());
+  } else if (chunk.low != nullptr)
+    kernels::split_master(&pool, weights, chunk.low + at, values.data(), values.size());
+  else if (weight_is_fp16)
+    kernels::fp32_to_fp16(&pool, weights, values.data(), values.size());
+  else
+    kernels::fp32_to_bf16(&pool, weights, values.data(), values.size());
+}
+
+void get_master(const Residence& residence, const ChunkView& chunk, std::uint64_t at,
+                std::span<float> out, ThreadPool& pool) {
+  const auto& sections = residence.plan().layout.sections();
+  if (sections.of(swap::Section::W) == 4) {
+    std::memcpy(out.data(), chunk.weights + at * 4, out.size_bytes());
+    return;
+  }
+  if (sections.of(swap::Section::lo) == 4) {
+    std::memcpy(out.data(), chunk.master() + at, out.size_bytes());
+    return;
+  }
+  const auto* weights = reinterpret_cast<const std::uint16_t*>(chunk.weights) + at;
+  kernels::join_master(&pool, out.data(), weights, chunk.low + at, out.size());
+}
 
 ParameterSource random_source(std::uint64_t seed) {
   return [seed](const models::ParameterSpec& parameter, std::uint64_t first,

@@ -30,6 +30,13 @@ ParameterSource random_source(std::uint64_t seed);
 Result<ParameterSource> safetensors_source(const models::SafetensorsReader& reader,
                                            const models::ModelSpec& spec);
 
+// Writes fp32 values into a visited chunk's weight sections from element `at` of it on.
+void put_weights(const Residence& residence, const ChunkView& chunk, std::uint64_t at,
+                 std::span<const float> values, bool weight_is_fp16, ThreadPool& pool);
+// And back: the fp32 master of a visited chunk of a training plan.
+void get_master(const Residence& residence, const ChunkView& chunk, std::uint64_t at,
+                std::span<float> out, ThreadPool& pool);
+
 // Fills every chunk of the residence. `weight_is_fp16`: 16-bit W holds fp16 instead of bf16
 // (inference).
 Result<void> fill_residence(Residence& residence, const ParameterSource& source,

@@ -28,15 +28,25 @@ std::string bytes_text(const StepBytes& bytes) {
 
 }  // namespace
 
-std::string metrics_line(const StepMetrics& m) {
+std::string metrics_line(const StepMetrics& m, const EvalMetrics* evaluation) {
+  const std::string evaluated =
+      evaluation == nullptr ? ""
+                            : fmt::format(R"(,"eval_loss":{},"eval_tokens":{},"eval_seconds":{})",
+                                          number(evaluation->loss, 9), evaluation->tokens,
+                                          number(evaluation->seconds, 6));
   return fmt::format(
       R"({{"step":{},"loss":{},"lr":{},"grad_norm":{},"loss_scale":{},"skipped":{},"tokens":{},)"
       R"("seconds":{},"lower_bound_seconds":{},"bytes":{},"planned_bytes":{},)"
-      R"("peak":{{"host":{},"device":{}}}}})",
+      R"("peak":{{"host":{},"device":{}}}{}}})",
       m.step, number(static_cast<float>(m.loss), 9), number(m.lr, 17), number(m.grad_norm, 9),
       number(m.loss_scale, 17), m.skipped, m.tokens, number(m.seconds, 6),
       number(m.lower_bound_seconds, 6), bytes_text(m.bytes), bytes_text(m.planned), m.peak_host,
-      m.peak_device);
+      m.peak_device, evaluated);
+}
+
+std::string evaluation_line(const EvalMetrics& m) {
+  return fmt::format(R"({{"step":{},"eval_loss":{},"tokens":{},"seconds":{}}})", m.step,
+                     number(m.loss, 17), m.tokens, number(m.seconds, 6));
 }
 
 Result<MetricsFile> MetricsFile::open(const std::string& path, bool append) {
@@ -52,9 +62,10 @@ Result<MetricsFile> MetricsFile::open(const std::string& path, bool append) {
   return file;
 }
 
-void MetricsFile::add(const StepMetrics& metrics) {
+void MetricsFile::add(const StepMetrics& metrics, const EvalMetrics* evaluation) {
   if (path_.empty()) return;
-  out_ << metrics_line(metrics) << std::endl;  // whole lines, so that a reader may follow the file
+  out_ << metrics_line(metrics, evaluation) << std::endl;  // whole lines, so that a reader may
+                                                           // follow the file
   if (!out_) {
     log::warning("cannot write {}: the disk may be full; training goes on without metrics", path_);
     path_.clear();
@@ -97,6 +108,15 @@ void ProgressLine::update(const StepMetrics& m) {
   } else {
     std::fprintf(stderr, "%s\n", line.c_str());
   }
+}
+
+void ProgressLine::evaluated(const EvalMetrics& m, bool best) {
+  if (quiet_) return;
+  std::fprintf(stderr, "%s%s\n", terminal_ && open_ ? "\n" : "",
+               fmt::format("step {}  eval loss {:.4f} over {} tokens in {}{}", m.step, m.loss,
+                           m.tokens, format_seconds(m.seconds), best ? ", the best so far" : "")
+                   .c_str());
+  open_ = false;
 }
 
 }  // namespace fathom::engine

@@ -10,6 +10,7 @@ namespace fathom::engine {
 namespace fs = std::filesystem;
 
 bool has_weights(const std::string& model) {
+  if (model.empty()) return false;
   // Links that lead nowhere and formats that aren't read count too: whoever has them means weights,
   // and must not get random ones.
   std::error_code ignored;

@@ -8,6 +8,7 @@
 
 #include "aio/memory_limits.hpp"
 #include "base/log.hpp"
+#include "engine/checkpoint.hpp"
 #include "engine/durable_state.hpp"
 #include "engine/optimizer_rule.hpp"
 #include "engine/plan/profile.hpp"
@@ -100,26 +101,27 @@ PlanInput training_input(const TrainingSetup& setup, const config::Config& confi
   if (input.world > 1 && input.stage < 3) input.weights_lowest = Tier::host;
   input.reduce = reduce_type(config);
   input.threads = worker_pool().size();
-  if (setup.data) input.fixed_bytes = setup.data->memory_bytes();
-  if (setup.pairs) input.fixed_bytes = setup.pairs->memory_bytes();
+  for (const auto* data : {&setup.data, &setup.eval_data})
+    if (*data) input.fixed_bytes += (*data)->memory_bytes();
   return input;
 }
 
 Result<void> open_data(const TrainOptions& options, TrainingSetup& setup) {
-  if (setup.spec.encoder_decoder) {
-    FATHOM_ASSIGN(setup.pairs, models::PairDataset::open(options.data, *setup.tokenizer, setup.spec,
-                                                         {.source_length = setup.length,
-                                                          .target_length = setup.target_length,
-                                                          .shuffle = options.shuffle,
-                                                          .seed = options.seed}));
-    return {};
-  }
-  FATHOM_ASSIGN(setup.data, models::Dataset::open(options.data, *setup.tokenizer,
-                                                  {.sequence_length = setup.length,
-                                                   .vocabulary = setup.spec.vocabulary,
-                                                   .shuffle = options.shuffle,
-                                                   .seed = options.seed,
-                                                   .wide = options.wide_data}));
+  RowOptions rows{.length = setup.length,
+                  .target_length = setup.target_length,
+                  .wide = options.wide_data,
+                  .packing = options.packing,
+                  .shuffle = options.shuffle,
+                  .seed = options.seed};
+  const config::Config& config = setup.config.config;
+  if (config.dataloader_drop_last) rows.batch = config.batch.train;
+  FATHOM_ASSIGN(setup.data, RowData::open(options.data, *setup.tokenizer, setup.spec, rows));
+  if (options.eval_data.empty()) return {};
+  // In file order, all of it.
+  rows.shuffle = false;
+  rows.batch = 0;
+  FATHOM_ASSIGN(setup.eval_data,
+                RowData::open(options.eval_data, *setup.tokenizer, setup.spec, rows));
   return {};
 }
 
@@ -167,12 +169,6 @@ Result<void> agree_on_plan(comm::Communicator& ranks, PlanInput& input) {
 std::uint64_t automatic_host_memory() { return aio::memory_limit().available / 5 * 4; }
 
 }  // namespace
-
-std::uint64_t TrainingSetup::windows() const { return pairs ? pairs->records() : data->windows(); }
-
-std::uint64_t TrainingSetup::dropped_tokens() const {
-  return pairs ? pairs->dropped_tokens() : data->dropped_tokens();
-}
 
 ThreadPool& worker_pool() {
   static ThreadPool pool(std::max(1U, std::thread::hardware_concurrency()));
@@ -255,9 +251,20 @@ Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpos
   return loaded;
 }
 
-Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_data) {
+std::optional<std::string> resume_point(const TrainOptions& options) {
+  if (options.resume && Checkpoint::exists(options.out)) return options.out;
+  if (!options.resume_from.empty()) return options.resume_from;
+  return std::nullopt;
+}
+
+Result<TrainingSetup> prepare_training(const TrainOptions& options, DataNeed need,
+                                       std::optional<models::ModelSpec> own) {
   TrainingSetup setup;
-  FATHOM_ASSIGN(setup.spec, models::load_config(options.model));
+  if (own) {
+    setup.spec = std::move(*own);
+  } else {
+    FATHOM_ASSIGN(setup.spec, models::load_config(options.model));
+  }
   setup.length = options.seq_len.value_or(std::min(setup.spec.max_positions, default_length));
   if (setup.length == 0 || setup.length > setup.spec.max_positions)
     return fail(Error(Errc::bad_config, "choose the sequence length")
@@ -268,7 +275,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   // The schedule may need the number of steps, and that the batch size: a first look gives the
   // latter.
   FATHOM_ASSIGN(setup.config, load_run_config(options, config::Purpose::train, setup.spec, 1));
-  if (!options.data.empty() || need_data) {
+  if (!options.data.empty() || need == DataNeed::required) {
     if (options.data.empty())
       return fail(
           Error(Errc::bad_config, "train").because("no data was given").remedy("add --data FILE"));
@@ -276,7 +283,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
     FATHOM_CHECK(open_data(options, setup));
   }
   const std::uint64_t batch = setup.config.config.batch.train;
-  const std::uint64_t windows = setup.data || setup.pairs ? setup.windows() : batch;
+  const std::uint64_t windows = setup.data ? setup.data->rows() : batch;
   setup.steps = options.flags.max_steps.value_or(
       std::max<std::uint64_t>(1, options.epochs.value_or(3) * windows / batch));
   FATHOM_ASSIGN(setup.config,
@@ -285,7 +292,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   const config::Config& config = setup.config.config;
   // `fathom plan` also plans for machines that aren't here; what is missing is a shortfall then.
   FATHOM_ASSIGN(setup.device,
-                choose_device(options.device, need_data ? Needs::a_run : Needs::a_plan,
+                choose_device(options.device, need != DataNeed::none ? Needs::a_run : Needs::a_plan,
                               unusable_on_gpu(setup.spec, config)));
   if (!setup.device.missing.empty()) setup.shortfalls.push_back(setup.device.missing);
   const bool durable = config.fathom.store == config::StoreMode::durable;
@@ -313,7 +320,7 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_da
   std::optional<swap::Layout> stored;
   if (durable) {
     // A run that goes on keeps the chunks of its store, so that it can go on in it.
-    if (options.resume) stored = stored_layout(options.out);
+    if (resume_point(options) == options.out) stored = stored_layout(options.out);
     if (stored) input.chunk_elements = stored->chunk_elements();
   }
   auto plan = make_plan(input, /*fixed_chunks=*/stored.has_value());

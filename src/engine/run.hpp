@@ -19,8 +19,7 @@
 #include "engine/device.hpp"
 #include "engine/machine.hpp"
 #include "engine/plan/plan.hpp"
-#include "models/dataset.hpp"
-#include "models/pair_dataset.hpp"
+#include "engine/row_data.hpp"
 #include "models/tokenizer.hpp"
 #include "swap/store.hpp"
 
@@ -44,9 +43,19 @@ struct TrainOptions : RunOptions {
   std::optional<std::uint64_t> target_len;  // of the decoder in encoder-decoder models
   std::optional<std::uint64_t> epochs;
   bool shuffle = false, wide_data = false;
+  models::Packing packing = models::Packing::automatic;
   std::string out, metrics, report, trace;
   bool resume = false;
-  bool quiet = false;  // no progress line
+  std::string resume_from;  // a checkpoint to begin with; with `resume`, when --out has none
+  // Checkpoints during the run; 0: at the end only.
+  std::uint64_t save_every = 0, keep_last = 1;
+  // Evaluation: every so many steps (0: at the end only) on data of its own.
+  std::string eval_data;
+  std::uint64_t eval_every = 0;
+  bool save_best = false;
+  std::uint64_t patience = 0;  // evaluations without a better loss that end the run; 0: none do
+  double threshold = 0;        // by which a loss must be lower to be better
+  bool quiet = false;          // no progress line
 };
 
 struct InferenceOptions : RunOptions {
@@ -62,21 +71,28 @@ struct TrainingSetup {
   models::ModelSpec spec;
   config::Loaded config;
   std::optional<models::Tokenizer> tokenizer;
-  // Absent when `fathom plan` was given no data; pairs for encoder-decoder models.
-  std::optional<models::Dataset> data;
-  std::optional<models::PairDataset> pairs;
+  std::optional<RowData> data, eval_data;  // no data: `fathom plan` was given none
   std::uint64_t length = 0, target_length = 0, steps = 0;
 
-  std::uint64_t windows() const;         // or records
-  std::uint64_t dropped_tokens() const;  // that no step sees
   std::uint64_t tokens_per_row() const { return length + target_length; }
   Device device;
   Plan plan;
   std::vector<std::string> shortfalls;  // what this machine lacks for the plan
 };
 
-// `need_data`: an absent --data is an Error. Errors: bad_config, bad_input, not_found.
-Result<TrainingSetup> prepare_training(const TrainOptions& options, bool need_data);
+// What a run needs besides its options.
+enum class DataNeed : std::uint8_t {
+  none,      // `fathom plan`: for machines that aren't here, too
+  required,  // an absent --data is an Error
+  brought    // the caller brings rows with each step
+};
+// `own`: a model of the caller's instead of options.model's. Errors: bad_config, bad_input,
+// not_found.
+Result<TrainingSetup> prepare_training(const TrainOptions& options, DataNeed need,
+                                       std::optional<models::ModelSpec> own = {});
+
+// What a run that goes on goes on from: a checkpoint's path, or nothing.
+std::optional<std::string> resume_point(const TrainOptions& options);
 
 // The store's options for a plan: directories, queue, verification.
 swap::StoreOptions store_options(const config::Config& config, const Plan& plan);

@@ -42,6 +42,11 @@ struct StepResult {
   StepBytes bytes, planned;
 };
 
+// Of some rows, by weights that do not change.
+struct Evaluation {
+  double loss_sum = 0, predictions = 0;
+};
+
 struct UpdateRule {
   kernels::Hyper hyper;         // lr is given with each step
   double clipping = 0;          // global L2 norm; 0: off
@@ -76,6 +81,10 @@ class StepExecutor {
 
   // Applies updates that wait for the next step's forward. Before checkpoints and at the end.
   virtual Result<void> flush() = 0;
+
+  // The loss of other rows, in the shape of a step's micro-batches. Only after flush(), and it
+  // changes nothing that a later step computes. `more_follow`: another evaluation comes next.
+  virtual Result<Evaluation> evaluate(const std::vector<MicroBatch>& batches, bool more_follow) = 0;
 
   // Updates applied or pending: the t of Adam's bias correction. Set when resuming.
   virtual std::int64_t updates() const = 0;

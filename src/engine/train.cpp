@@ -4,31 +4,20 @@
 #include <filesystem>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "base/text_file.hpp"
-#include "base/units.hpp"
-#include "config/loss_scale.hpp"
-#include "config/schedule.hpp"
-#include "engine/checkpoint.hpp"
-#include "engine/checkpoint_format.hpp"
-#include "engine/cuda/executor.hpp"
-#include "engine/durable_state.hpp"
-#include "engine/executor.hpp"
+#include "engine/checkpoint_series.hpp"
+#include "engine/evaluations.hpp"
 #include "engine/host_allocator.hpp"
-#include "engine/initial_state.hpp"
 #include "engine/interrupt.hpp"
 #include "engine/metrics.hpp"
-#include "engine/model_files.hpp"
-#include "engine/optimizer_rule.hpp"
-#include "engine/pair_batch.hpp"
+#include "engine/monitor.hpp"
 #include "engine/plan/render.hpp"
-#include "engine/store_reference.hpp"
-#include "engine/versions.hpp"
-#include "engine/weight_check.hpp"
+#include "engine/stepper.hpp"
+#include "engine/train_report.hpp"
 
 namespace fathom::engine {
 namespace {
@@ -43,453 +32,222 @@ class TrainingRun {
       : options_(options),
         setup_(std::move(setup)),
         config_(setup_.config.config),
-        schedule_(config_.scheduler, config_.optimizer.lr),
-        loss_scale_(config_.precision) {}
+        state_(options_, setup_) {}
 
   Result<TrainSummary> run() {
-    FATHOM_CHECK(find_resume_point());
-    FATHOM_CHECK(open_weights());
-    FATHOM_CHECK(allocate());
-    FATHOM_CHECK(load_state());
+    FATHOM_CHECK(state_.find_start());
+    FATHOM_CHECK(state_.load());
     FATHOM_CHECK(open_outputs());
-    if (residence_->store() != nullptr && residence_->store()->durable() != nullptr)
-      FATHOM_CHECK(begin_commits());
+    FATHOM_CHECK(state_.begin_commits());
+    // What --out held before is replaced, now that something else is committed.
+    if (state_.durable() != nullptr) series_->remove_others();
     FATHOM_CHECK(run_steps());
     return finish();
   }
 
  private:
-  Result<void> find_resume_point() {
-    progress_.seed = options_.seed;
-    if (!Checkpoint::exists(options_.out)) {
-      if (options_.resume)
-        log::info("nothing is committed in {}: starting at step 0", options_.out);
-      return {};
-    }
-    auto opened = Checkpoint::open(options_.out);
-    if (!opened && !options_.resume && opened.error().code() == Errc::not_found) {
-      log::warning("{}; it is replaced when this run commits", opened.error().message());
-      return {};
-    }
-    FATHOM_ASSIGN(Checkpoint found, std::move(opened));
-    if (!options_.resume) {
-      log::warning(
-          "{} holds a checkpoint of step {}; it is replaced when this run commits (--resume "
-          "continues it)",
-          options_.out, found.progress().step);
-      return {};
-    }
-    progress_ = found.progress();
-    if (progress_.loss_scale) loss_scale_.resume(*progress_.loss_scale);
-    first_step_ = progress_.step;
-    if (progress_.seed != options_.seed)
-      log::note(
-          fmt::format("the run was started with --seed {}; it goes on with that", progress_.seed));
-    log::info("resuming after step {} from {}", progress_.step, found.path());
-    checkpoint_.emplace(std::move(found));
-    return {};
-  }
-
-  // Before anything is allocated or created: weights that do not fit the model are refused here.
-  Result<void> open_weights() {
-    if (checkpoint_) return {};
-    if (!has_weights(options_.model)) {
-      log::info("no weights in {}: random initialisation with seed {}", options_.model,
-                options_.seed);
-      source_ = random_source(options_.seed);
-      return {};
-    }
-    FATHOM_ASSIGN(models::SafetensorsReader reader,
-                  models::SafetensorsReader::open(options_.model));
-    reader_.emplace(std::move(reader));
-    FATHOM_ASSIGN(source_, safetensors_source(*reader_, setup_.spec));
-    return {};
-  }
-
-  Result<void> allocate() {
-    FATHOM_ASSIGN(model_, models::make_model(setup_.spec));
-    baseline_ = resident_bytes();
-    std::optional<swap::DurableFiles> files;
-    if (config_.fathom.store == config::StoreMode::durable) {
-      FATHOM_ASSIGN(swap::DurableFiles opened, open_store());
-      files.emplace(std::move(opened));
-    }
-    FATHOM_ASSIGN(residence_, Residence::create(setup_.plan, store_options(config_, setup_.plan),
-                                                worker_pool(), {}, std::move(files)));
-    if (residence_->store() != nullptr) log::info("store: {}", residence_->store()->describe());
-    return {};
-  }
-
-  // The store that the run continues, when it has this plan's layout; else a new one.
-  Result<swap::DurableFiles> open_store() {
-    FATHOM_ASSIGN(const std::string output, absolute(options_.out));
-    if (checkpoint_ && checkpoint_->store() != nullptr) {
-      const std::vector<std::string> directories = checkpoint_->store()->files().directories();
-      if (same_chunks(checkpoint_->store()->layout(), durable_layout(setup_.plan))) {
-        checkpoint_.reset();  // its shared lock would keep us out, too
-        in_place_ = true;
-        FATHOM_ASSIGN(auto files, swap::DurableFiles::open(directories, swap::Access::run));
-        if (!files.committed() || files.committed()->state.step != progress_.step)
-          return fail(Error(Errc::io, "resume from a durable store")
-                          .on(directories.front())
-                          .because("another process committed to it meanwhile")
-                          .remedy("start again"));
-        FATHOM_CHECK(files.take_over(output));
-        return files;
-      }
-      log::note(
-          fmt::format("the store in {} has another layout than this plan: its step is copied "
-                      "into a new one; `fathom inspect {} --gc` frees the old one then",
-                      directories.front(), fs::path(directories.front()).parent_path().string()));
-    }
-    return swap::DurableFiles::create(
-        durable_layout(setup_.plan),
-        {.parents = store_paths(config_),
-         .description = describe_store(setup_.plan, setup_.config.resolved),
-         .output = output});
-  }
-
-  static Result<std::string> absolute(const std::string& path) {
-    std::error_code status;
-    const fs::path full = fs::absolute(path, status);
-    if (status)
-      return fail(
-          Error(Errc::io, "find the output directory").on(path).because_errno(status.value()));
-    return full.lexically_normal().string();
-  }
-
-  Result<void> load_state() {
-    if (in_place_) return residence_->read_pinned();
-    if (checkpoint_) {
-      FATHOM_CHECK(check_optimizer());
-      return load_checkpoint(*checkpoint_, *residence_);
-    }
-    FATHOM_CHECK(fill_residence(*residence_, source_, false, worker_pool()));
-    reader_.reset();
-    source_ = {};
-    return {};
-  }
-
-  // States of another rule may have the same sizes and mean something else.
-  Result<void> check_optimizer() const {
-    const auto kind = [](const std::string& type) { return type == "AdamW" ? "Adam" : type; };
-    const json::json_pointer path("/optimizer/type");
-    const std::string before = checkpoint_->config().value(path, std::string("AdamW"));
-    const std::string now = to_string(config_.optimizer.type);
-    if (kind(before) == kind(now)) return {};
-    return fail(
-        Error(Errc::bad_config, "resume from a checkpoint")
-            .on(checkpoint_->path())
-            .because(fmt::format("its states are {}'s, and the optimizer is {}", before, now))
-            .remedy("name the optimizer that the run was started with"));
-  }
-
   Result<void> open_outputs() {
     FATHOM_CHECK(make_directories(options_.out));
     const auto default_path = [&](const std::string& given, const char* name) {
       return given.empty() ? (fs::path(options_.out) / name).string() : given;
     };
+    totals_.progress = state_.start();
+    totals_.first_step = state_.start().step;
+    config::LossScale scale(config_.precision);
+    if (state_.start().loss_scale) scale.resume(*state_.start().loss_scale);
+    totals_.loss_scale = scale.scale();
     report_path_ = default_path(options_.report, "report.json");
     FATHOM_ASSIGN(metrics_, MetricsFile::open(default_path(options_.metrics, "metrics.jsonl"),
-                                              checkpoint_ || in_place_));
+                                              state_.continues_output()));
     if (!options_.trace.empty()) trace_.emplace().plan(setup_.plan);
+    const auto own = state_.continues_output() ? std::optional(state_.start().step) : std::nullopt;
+    series_.emplace(
+        SeriesOptions{.directory = options_.out,
+                      .model = options_.model,
+                      .keep_last = options_.keep_last,
+                      .beside_store = config_.fathom.store == config::StoreMode::durable},
+        own);
+    FATHOM_ASSIGN(monitors_, Monitors::open(config_, own.has_value()));
+    FATHOM_ASSIGN(
+        evaluations_,
+        Evaluations::open(options_.out,
+                          {.patience = options_.patience, .threshold = options_.threshold}, own));
     return {};
-  }
-
-  // From here on --out knows where the state lies, and a killed run can be resumed.
-  Result<void> begin_commits() {
-    durable_.emplace(*residence_, config_.fathom.commit_interval,
-                     digest_of(setup_.config.resolved));
-    if (in_place_) return {};
-    FATHOM_CHECK(durable_->commit(progress_));
-    FATHOM_CHECK(copy_model_files(options_.model, options_.out));
-    const swap::DurableFiles& files = *residence_->store()->durable();
-    std::vector<std::string> directories;
-    for (const std::string& directory : files.directories()) {
-      FATHOM_ASSIGN(std::string full, absolute(directory));
-      directories.push_back(std::move(full));
-    }
-    FATHOM_CHECK(write_store_reference(
-        options_.out, {.id = files.superblock().id.text(), .directories = std::move(directories)}));
-    checkpoint_.reset();
-    // What --out held before is replaced, now that something else is committed.
-    std::error_code ignored;
-    fs::remove(fs::path(options_.out) / latest_file_name, ignored);
-    for (const auto& entry : fs::directory_iterator(options_.out, ignored))
-      if (entry.path().filename().string().starts_with("step-"))
-        fs::remove_all(entry.path(), ignored);
-    return {};
-  }
-
-  // The step's micro-batches: windows or records in order, rows in order.
-  std::vector<MicroBatch> next_batches() { return setup_.pairs ? next_pairs() : next_windows(); }
-
-  std::vector<MicroBatch> next_pairs() {
-    std::vector<MicroBatch> batches;
-    for (std::uint64_t i = 0; i < config_.batch.accumulation; ++i) {
-      const PairBatch pairs = pair_batch(*setup_.pairs, progress_.next_window, config_.batch.micro,
-                                         setup_.length, setup_.target_length);
-      progress_.next_window += config_.batch.micro;
-      batches.push_back({.input_ids = pairs.input_ids,
-                         .targets = pairs.labels,
-                         .attention_mask = pairs.attention_mask,
-                         .decoder_input_ids = pairs.decoder_input_ids});
-    }
-    return batches;
-  }
-
-  std::vector<MicroBatch> next_windows() {
-    const auto length = static_cast<std::int64_t>(setup_.length);
-    const auto rows = static_cast<std::int64_t>(config_.batch.micro);
-    std::vector<std::int64_t> window(setup_.length + 1);
-    std::vector<MicroBatch> batches;
-    for (std::uint64_t i = 0; i < config_.batch.accumulation; ++i) {
-      const auto options = at::TensorOptions().dtype(c10::ScalarType::Long);
-      MicroBatch batch{at::empty({rows, length}, options), at::empty({rows, length}, options)};
-      auto* ids = static_cast<std::int64_t*>(batch.input_ids.data_ptr());
-      auto* targets = static_cast<std::int64_t*>(batch.targets.data_ptr());
-      for (std::int64_t row = 0; row < rows; ++row) {
-        setup_.data->window(progress_.next_window++, window);
-        std::copy(window.begin(), window.end() - 1, ids + row * length);
-        std::copy(window.begin() + 1, window.end(), targets + row * length);
-      }
-      batches.push_back(std::move(batch));
-    }
-    return batches;
   }
 
   Result<void> run_steps() {
     const auto last = static_cast<std::int64_t>(setup_.steps);
-    const std::int64_t first = progress_.step + 1;
+    const std::int64_t first = state_.start().step + 1;
     if (first > last) {
-      log::info("step {} of {} is already committed: nothing to do", progress_.step, last);
+      log::info("step {} of {} is already committed: nothing to do", first - 1, last);
       return {};
     }
-    // On a GPU activations are in its memory, and its executor caps them.
-    if (setup_.device.kind == DeviceKind::cpu) {
-      install_host_allocator();
-      set_host_allocator_cap(setup_.plan.activation_bytes);
+    if (evaluations_->exhausted()) {
+      log::info("step {}: stopped early before, nothing to do", first - 1);
+      return {};
     }
-    reset_host_allocator_peak();
-    const UpdateRule rule{.hyper = hyper_of(config_.optimizer),
-                          .clipping = config_.gradient_clipping,
-                          .skip_non_finite = config_.precision.check_grad_overflow ||
-                                             config_.precision.compute == config::Precision::fp16};
-    FATHOM_ASSIGN(const std::unique_ptr<StepExecutor> made, make_executor(rule));
-    StepExecutor& executor = *made;
-    executor.set_updates(progress_.updates);
+    FATHOM_ASSIGN(stepper_, Stepper::create(setup_, state_, trace_ ? &*trace_ : nullptr));
     const Interrupt interrupt;
     ProgressLine line(first, last, config_.steps_per_print, options_.quiet);
     const double begin = now_seconds();
-    for (std::int64_t step = first; step <= last && !interrupt.requested(); ++step) {
-      FATHOM_CHECK(run_step(executor, step, step < last && !interrupt.requested(), line));
+    FATHOM_CHECK(catch_up(line));
+    bool done = false;
+    for (std::int64_t step = first; step <= last && !done && !interrupt.requested(); ++step) {
+      // The state comes to rest after a step that is evaluated or saved: nothing is read ahead.
+      const bool rests = step == last || evaluates(step) || saves(step);
+      FATHOM_ASSIGN(
+          const StepMetrics metrics,
+          stepper_->step(setup_.data->batches(stepper_->progress().next_window, config_.batch),
+                         !rests && !interrupt.requested()));
+      totals_.add(metrics);
+      line.update(metrics);
+      if (auto fine = stepper_->conclude(); !fine) {
+        metrics_.add(metrics);
+        return fail(std::move(fine).error());
+      }
+      FATHOM_ASSIGN(done, after_step(metrics, line));
     }
-    interrupted_ = interrupt.requested() && progress_.step < last;
-    FATHOM_CHECK(executor.flush());
-    if (durable_) FATHOM_CHECK(durable_->commit_last());
-    seconds_ = now_seconds() - begin;
-    changed_ = true;
+    totals_.interrupted = interrupt.requested() && stepper_->progress().step < last && !done;
+    totals_.stopped_early = done && stepper_->progress().step < last;
+    FATHOM_CHECK(stepper_->settle());
+    totals_.seconds = now_seconds() - begin;
+    totals_.progress = stepper_->progress();
+    totals_.loss_scale = stepper_->loss_scale();
     return {};
   }
 
-  Result<std::unique_ptr<StepExecutor>> make_executor(const UpdateRule& rule) {
-    Trace* trace = trace_ ? &*trace_ : nullptr;
-    if (setup_.device.kind == DeviceKind::cuda)
-      return make_cuda_executor(setup_.plan, *residence_, model_, worker_pool(), rule, trace);
-    return std::make_unique<TrainingExecutor>(setup_.plan, *residence_, model_, worker_pool(), rule,
-                                              trace);
+  bool evaluates(std::int64_t step) const {
+    if (!setup_.eval_data) return false;
+    return step == static_cast<std::int64_t>(setup_.steps) ||
+           is_multiple(step, options_.eval_every);
+  }
+  bool saves(std::int64_t step) const { return is_multiple(step, options_.save_every); }
+  static bool is_multiple(std::int64_t step, std::uint64_t every) {
+    return every != 0 && static_cast<std::uint64_t>(step) % every == 0;
   }
 
-  Result<void> run_step(StepExecutor& executor, std::int64_t step, bool more_follow,
-                        ProgressLine& line) {
-    const double lr = schedule_.of_update(static_cast<std::uint64_t>(executor.updates()));
-    StepControls controls{
-        .loss_scale = loss_scale_.scale(),
-        .betas = schedule_.betas_at(schedule_.first_iteration() + executor.updates()),
-        .settled = {}};
-    if (durable_ && durable_->due()) controls.settled = [this] { return durable_->commit_last(); };
-    const std::vector<MicroBatch> batches = next_batches();
-    FATHOM_ASSIGN(const StepResult result, executor.step(batches, lr, more_follow, controls));
-    progress_.step = step;
-    progress_.updates = executor.updates();
-    const std::uint64_t tokens = config_.batch.train * setup_.tokens_per_row();
-    progress_.tokens += tokens;
-    if (durable_) durable_->finished(progress_);
-    StepMetrics m{.step = step,
-                  .loss = result.loss,
-                  .lr = lr,
-                  .grad_norm = result.grad_norm,
-                  .loss_scale = controls.loss_scale,
-                  .skipped = result.skipped,
-                  .tokens = tokens,
-                  .seconds = result.seconds,
-                  .lower_bound_seconds = setup_.plan.prediction.lower_bound_seconds,
-                  .bytes = result.bytes,
-                  .planned = result.planned,
-                  .peak_host = setup_.plan.arena_bytes + setup_.plan.input.fixed_bytes +
-                               host_allocator_stats().peak,
-                  .peak_device = executor.peak_device_bytes()};
-    peak_device_ = m.peak_device;
-    metrics_.add(m);
-    line.update(m);
-    if (!first_loss_) first_loss_ = result.loss;
-    last_loss_ = result.loss;
-    stalled_ += result.stalled_seconds;
-    planned_.nvme_read += result.planned.nvme_read;
-    planned_.nvme_write += result.planned.nvme_write;
-    skipped_ += result.skipped;
-    return after_step(executor, result);
-  }
-
-  // The loss scale's turn. An update that was left out is said, and ends the run when no later one
-  // could do better.
-  Result<void> after_step(StepExecutor& executor, const StepResult& result) {
-    const double before = loss_scale_.scale();
-    const bool can_go_on = loss_scale_.update(!result.non_finite.empty());
-    if (config_.precision.compute == config::Precision::fp16)
-      progress_.loss_scale = loss_scale_.state();
-    if (result.non_finite.empty()) {
-      skipped_in_a_row_ = 0;
+  // A durable store may hold a step whose evaluation a kill cut off.
+  Result<void> catch_up(ProgressLine& line) {
+    const std::int64_t step = state_.start().step;
+    if (step == 0 || !state_.continues_output() || !evaluates(step) || evaluations_->has(step))
       return {};
-    }
-    ++skipped_in_a_row_;
-    const std::string scale =
-        loss_scale_.is_dynamic() ? fmt::format("; loss scale {} -> {}", before, loss_scale_.scale())
-                                 : "";
-    log::warning("step {}: {} is not finite, the update {}{}", progress_.step, result.non_finite,
-                 result.skipped ? "is left out" : "is applied all the same", scale);
-    if (loss_scale_.is_dynamic() && can_go_on) return {};
-    // Only a dynamic scale changes what the next step computes with the same weights.
-    FATHOM_CHECK(executor.flush());
-    FATHOM_ASSIGN(const std::optional<std::string> broken,
-                  first_non_finite_weight(*residence_, worker_pool()));
-    if (broken) return fail(stop(fmt::format("the weight {} is not finite any more", *broken)));
-    if (!can_go_on)
-      return fail(stop(fmt::format("{} overflows with the loss scale at its minimum of {}",
-                                   result.non_finite, loss_scale_.scale())));
-    if (skipped_in_a_row_ >= most_skipped)
-      return fail(
-          stop(fmt::format("the gradients of {} steps in a row were not finite, those of "
-                           "the last one first in {}",
-                           most_skipped, result.non_finite)));
+    std::optional<EvalMetrics> evaluation;
+    FATHOM_ASSIGN(const bool best, evaluate(line, evaluation));
+    if (best && options_.save_best) FATHOM_CHECK(save(true));
     return {};
   }
 
-  Error stop(const std::string& why) const {
-    const bool fp16 = config_.precision.compute == config::Precision::fp16;
-    return Error(Errc::bad_input, "train a step")
-        .on(fmt::format("step {}", progress_.step))
-        .because(why)
-        .remedy(fp16 ? "fp16 cannot hold this model: use bf16 or fp32, or a lower learning rate; a "
-                       "larger initial_scale_power cannot help"
-                     : "use a lower learning rate or a longer warm-up, and look at the data of "
-                       "this step");
+  // Whether it is the best so far.
+  Result<bool> evaluate(ProgressLine& line, std::optional<EvalMetrics>& evaluation) {
+    FATHOM_CHECK(stepper_->settle());
+    FATHOM_ASSIGN(evaluation, stepper_->evaluate(*setup_.eval_data));
+    FATHOM_ASSIGN(const bool best, evaluations_->add(*evaluation));
+    line.evaluated(*evaluation, best);
+    return best;
+  }
+
+  // Evaluates and saves where it is the step's turn. Whether the run ends here.
+  Result<bool> after_step(const StepMetrics& metrics, ProgressLine& line) {
+    bool best = false;
+    std::optional<EvalMetrics> evaluation;
+    if (evaluates(metrics.step)) {
+      FATHOM_ASSIGN(best, evaluate(line, evaluation));
+    }
+    metrics_.add(metrics, evaluation ? &*evaluation : nullptr);
+    monitor(metrics, evaluation ? &*evaluation : nullptr);
+    if (saves(metrics.step) || (best && options_.save_best)) {
+      FATHOM_CHECK(stepper_->settle());
+      FATHOM_CHECK(save(best && options_.save_best));
+    }
+    if (!evaluation || !evaluations_->exhausted()) return false;
+    log::info(
+        "step {}: the loss on {} has not been better than {:.6g} for {} evaluations, stopping",
+        metrics.step, options_.eval_data, evaluations_->best() ? evaluations_->best()->loss : 0,
+        options_.patience);
+    return true;
+  }
+
+  // DeepSpeed's tags, over the samples seen.
+  void monitor(const StepMetrics& metrics, const EvalMetrics* evaluation) {
+    std::vector<MonitorPoint> points = {{"Train/Samples/train_loss", metrics.loss},
+                                        {"Train/Samples/lr", metrics.lr}};
+    if (config_.precision.compute == config::Precision::fp16)
+      points.push_back({"Train/Samples/loss_scale", metrics.loss_scale});
+    if (evaluation != nullptr) points.push_back({"Eval/Samples/eval_loss", evaluation->loss});
+    monitors_.add(metrics.step * static_cast<std::int64_t>(config_.batch.train), points);
+  }
+
+  Result<std::string> save(bool best) {
+    release_cached_host_memory();
+    return series_->save(state_.residence(), stepper_->progress(), setup_.config.resolved, best);
   }
 
   Result<TrainSummary> finish() {
     TrainSummary summary;
-    summary.interrupted = interrupted_;
-    if (durable_) {
-      summary.checkpoint = residence_->store()->durable()->directories().front();
-    } else if (changed_) {
-      release_cached_host_memory();
-      FATHOM_ASSIGN(summary.checkpoint,
-                    write_checkpoint(options_.out, *residence_, progress_, setup_.config.resolved));
-      FATHOM_CHECK(copy_model_files(options_.model, options_.out));
-    } else if (checkpoint_) {
-      summary.checkpoint = checkpoint_->path();
+    summary.interrupted = totals_.interrupted;
+    if (state_.durable() != nullptr) {
+      summary.checkpoint = state_.residence().store()->durable()->directories().front();
+    } else if (stepper_) {
+      FATHOM_ASSIGN(summary.checkpoint, save(false));
+    } else {
+      summary.checkpoint = state_.resumed_from();
     }
     if (trace_) FATHOM_CHECK(trace_->write(options_.trace));
-    summary.report = report(summary);
+    summary.report = train_report({.setup = setup_,
+                                   .state = state_,
+                                   .totals = totals_,
+                                   .evaluations = *evaluations_,
+                                   .series = *series_,
+                                   .checkpoint = summary.checkpoint,
+                                   .metrics = metrics_.path(),
+                                   .trace = options_.trace});
     FATHOM_CHECK(write_text_file(report_path_, summary.report.dump(1) + "\n"));
     return summary;
-  }
-
-  json report(const TrainSummary& summary) const {
-    const swap::StoreCounters measured =
-        residence_->store() != nullptr ? residence_->store()->counters() : swap::StoreCounters{};
-    const double steps = static_cast<double>(progress_.step - first_step_);
-    return {
-        {"step", progress_.step},
-        {"steps_run", steps},
-        {"interrupted", summary.interrupted},
-        {"skipped_steps", skipped_},
-        {"loss_scale", loss_scale_.scale()},
-        {"loss",
-         {{"first", first_loss_ ? json(*first_loss_) : json(nullptr)}, {"last", last_loss_}}},
-        {"tokens", progress_.tokens},
-        {"seconds", seconds_},
-        {"tokens_per_second",
-         seconds_ > 0
-             ? steps * static_cast<double>(config_.batch.train * setup_.tokens_per_row()) / seconds_
-             : 0},
-        {"stalled_seconds", stalled_},
-        {"lower_bound_seconds", setup_.plan.prediction.lower_bound_seconds},
-        {"percent_of_bound",
-         seconds_ > 0 ? 100 * steps * setup_.plan.prediction.lower_bound_seconds / seconds_ : 0},
-        {"bytes_of_steps", bytes_json(planned_)},
-        {"bytes_measured",
-         {{"nvme_read", measured.total_read()},
-          {"nvme_write", measured.total_written()},
-          {"padding_read", measured.padding_read},
-          {"padding_written", measured.padding_written}}},
-        {"peak",
-         {{"host",
-           setup_.plan.arena_bytes + setup_.plan.input.fixed_bytes + host_allocator_stats().peak},
-          {"device", peak_device_},
-          {"resident_set", peak_resident_bytes()},
-          {"resident_set_before", baseline_}}},
-        {"pages", aio::to_string(residence_->arena().page_kind())},
-        {"data", {{"windows", setup_.windows()}, {"dropped_tokens", setup_.dropped_tokens()}}},
-        {"commits",
-         {{"count", durable_ ? durable_->commits() : 0},
-          {"seconds", durable_ ? durable_->seconds() : 0}}},
-        {"checkpoint", summary.checkpoint},
-        {"metrics", metrics_.path()},
-        {"trace", options_.trace},
-        {"seed", progress_.seed},
-        {"device", setup_.device.name},
-        {"versions", versions()},
-        {"config", setup_.config.resolved},
-        {"plan", plan_json(setup_.plan, setup_.shortfalls)}};
   }
 
   const TrainOptions& options_;
   TrainingSetup setup_;
   const config::Config& config_;
-  config::LearningRate schedule_;
-  config::LossScale loss_scale_;
-  models::Model model_;
-  std::optional<Checkpoint> checkpoint_;
-  std::optional<models::SafetensorsReader> reader_;  // while loading, with what reads from it
-  ParameterSource source_;
-  std::unique_ptr<Residence> residence_;
-  std::optional<DurableState> durable_;
-  bool in_place_ = false;        // the run goes on in the store that it began in
-  std::int64_t first_step_ = 0;  // the step that it goes on from
-  std::optional<Trace> trace_;
+  RunState state_;
+  std::optional<Trace> trace_;  // outlives the stepper
+  std::unique_ptr<Stepper> stepper_;
+  std::optional<CheckpointSeries> series_;
+  std::optional<Evaluations> evaluations_;
   MetricsFile metrics_;
+  Monitors monitors_;
+  RunTotals totals_;
   std::string report_path_;
-  Progress progress_;
-  StepBytes planned_;
-  std::optional<double> first_loss_;
-  double last_loss_ = 0, seconds_ = 0, stalled_ = 0;
-  std::uint64_t baseline_ = 0;
-  static constexpr int most_skipped = 8;
-  std::uint64_t peak_device_ = 0;
-  std::int64_t skipped_ = 0;
-  int skipped_in_a_row_ = 0;
-  bool interrupted_ = false, changed_ = false;
 };
 
-}  // namespace
-
-Result<TrainSummary> train(const TrainOptions& options) {
+Result<void> check_options(const TrainOptions& options) {
+  const auto bad = [](const char* on, const char* why, const char* remedy) {
+    return fail(Error(Errc::bad_config, "train").on(on).because(why).remedy(remedy));
+  };
   if (options.out.empty())
     return fail(Error(Errc::bad_config, "train")
                     .because("no output directory was given")
                     .remedy("add --out DIR"));
-  FATHOM_ASSIGN(TrainingSetup setup, prepare_training(options, /*need_data=*/true));
+  if (options.eval_data.empty()) {
+    if (options.eval_every != 0)
+      return bad("--eval-every", "there is nothing to evaluate on", "add --eval-data FILE");
+    if (options.save_best)
+      return bad("--save-best", "only an evaluation tells which is the best",
+                 "add --eval-data FILE");
+    if (options.patience != 0)
+      return bad("--early-stopping-patience", "only an evaluation tells when to stop",
+                 "add --eval-data FILE and --eval-every K");
+  }
+  if (options.patience != 0 && options.eval_every == 0)
+    return bad("--early-stopping-patience", "there is one evaluation, at the end",
+               "add --eval-every K");
+  return {};
+}
+
+}  // namespace
+
+Result<TrainSummary> train(const TrainOptions& options) {
+  FATHOM_CHECK(check_options(options));
+  FATHOM_ASSIGN(TrainingSetup setup, prepare_training(options, DataNeed::required));
   FATHOM_CHECK(refuse_shortfalls(setup.shortfalls));
   if (setup.config.config.dump_state)
     log::info("configuration as resolved:\n{}", setup.config.resolved.dump(2));

@@ -128,7 +128,8 @@ Bytes attention_scratch(Bytes length, Bytes threads) {
 }
 
 // Packed operands of 16-bit matrix products on the CPU.
-Bytes product_scratch(const Widths& w) { return w.narrow ? 96 * KiB : 0; }
+Bytes product_bytes(Bytes element) { return element < 4 ? 96 * KiB : 0; }
+Bytes product_scratch(const Widths& w) { return product_bytes(w.narrow ? 2 : 4); }
 
 Bytes layer_backward(const Widths& w, const UnitSpec& unit, Bytes tokens, Bytes scratch) {
   const Bytes attention_norm = norm_saved(w, w.hidden) + w.e * w.hidden;
@@ -217,6 +218,11 @@ ActivationBytes activation_bytes(const ModelSpec& spec, std::uint32_t unit, std:
   FATHOM_ASSERT(unit < spec.units.size(), "no such unit");
   const UnitSpec& part = spec.units[unit];
   const Bytes length = lengths.of(part.side), tokens = batch * length;
+  if (part.working_elements != 0 && part.kind == UnitKind::layer) {
+    // Kept for the gradient, the gradients of the same tensors and of the parameters.
+    const Bytes made = tokens * part.working_elements * element_bytes;
+    return {made, 3 * made + 2 * part.elements() * element_bytes + product_bytes(element_bytes)};
+  }
   switch (part.kind) {
     case UnitKind::embedding:
       return of_embedding(spec, batch * (lengths.source + lengths.target), element_bytes);

@@ -17,6 +17,7 @@
 #include "base/assert.hpp"
 #include "base/unique_fd.hpp"
 #include "base/units.hpp"
+#include "models/record.hpp"
 #include "models/text_file.hpp"
 
 namespace fathom::models {
@@ -41,7 +42,8 @@ Result<std::vector<std::filesystem::path>> data_files(const std::filesystem::pat
   if (!std::filesystem::is_directory(status)) return std::vector{path};
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
-    if (entry.is_regular_file(error)) files.push_back(entry.path());
+    const bool hidden = entry.path().filename().string().starts_with('.');
+    if (!hidden && entry.is_regular_file(error)) files.push_back(entry.path());
   }
   if (error) return fail(unusable(Errc::io, path).because(error.message()));
   std::ranges::sort(files);
@@ -56,6 +58,14 @@ Result<Dataset> Dataset::open(const std::filesystem::path& path, const Tokenizer
   FATHOM_ASSERT(options.sequence_length > 0 && options.vocabulary > 0, "data options are not set");
   Dataset data;
   data.options_ = options;
+  if (options.eos && static_cast<std::uint64_t>(*options.eos) >= options.vocabulary)
+    data.options_.eos.reset();
+  if (options.packing == Packing::eos && !data.options_.eos) {
+    return fail(Error(Errc::bad_config, "join documents with EOS")
+                    .on("--pack eos")
+                    .because("the model's config.json has no eos_token_id in its vocabulary")
+                    .remedy("add it there, or use --pack join"));
+  }
   if (options.vocabulary > std::uint64_t{std::numeric_limits<std::uint16_t>::max()} + 1) {
     data.ids_ = std::vector<std::uint32_t>();
   }
@@ -63,18 +73,25 @@ Result<Dataset> Dataset::open(const std::filesystem::path& path, const Tokenizer
   for (const std::filesystem::path& file : files) FATHOM_CHECK(data.add(file, tokenizer));
   std::visit([](auto& ids) { ids.shrink_to_fit(); }, data.ids_);
 
-  const std::uint64_t window = options.sequence_length + 1;
-  data.windows_ = data.tokens() / window;
   if (data.tokens() == 0) {
     return fail(
         unusable(Errc::bad_input, path).because("it is empty").remedy("give data with text"));
   }
-  if (data.windows_ == 0) {
+  data.cut();
+  if (data.order_.rows == 0) {
+    const std::uint64_t window = options.sequence_length + 1;
     return fail(unusable(Errc::bad_input, path)
                     .because(fmt::format("its {} tokens are fewer than one window of {} (sequence "
-                                         "length {} and one more)",
+                                         "length {} and one more), or none of a row is learned",
                                          data.tokens(), window, options.sequence_length))
-                    .remedy("give more data or a smaller --seq-len"));
+                    .remedy("give more data or another --seq-len, or use --pack pad"));
+  }
+  if (data.windows() == 0) {
+    return fail(unusable(Errc::bad_input, path)
+                    .because(fmt::format("its {} rows fill no batch of {}, and "
+                                         "dataloader_drop_last leaves out what fills none",
+                                         data.order_.rows, options.batch))
+                    .remedy("give more data or a smaller batch"));
   }
   return data;
 }
@@ -86,11 +103,12 @@ Result<void> Dataset::add(const std::filesystem::path& file, const Tokenizer& to
 }
 
 Result<void> Dataset::append(std::span<const TokenId> ids, std::uint64_t position,
-                             const std::filesystem::path& file) {
+                             const std::string& origin) {
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < options_.vocabulary) continue;
     return fail(
-        unusable(Errc::bad_input, file)
+        Error(Errc::bad_input, "read data")
+            .on(origin)
             .because(fmt::format("token {} at position {} is not below the model's vocabulary "
                                  "of {}",
                                  ids[i], position + i, options_.vocabulary))
@@ -111,36 +129,46 @@ Result<void> Dataset::add_text(const std::filesystem::path& file, const Tokenize
   std::uint64_t position = 0;
   Result<void> result;
   tokenizer.encode_pieces(text, [&](std::span<const TokenId> ids) {
-    if (result) result = append(ids, position, file);
+    if (result) result = append(ids, position, file.string());
     position += ids.size();
   });
+  end_document(false);
   return result;
 }
 
 Result<void> Dataset::add_jsonl(const std::filesystem::path& file, const Tokenizer& tokenizer) {
   FATHOM_ASSIGN(const std::string text, read_text_file(file, text_limit));
-  std::uint64_t position = 0, number = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    std::size_t end = text.find('\n', begin);
-    if (end == std::string::npos) end = text.size();
-    const std::string_view line = std::string_view(text).substr(begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  return for_each_line(text, [&](std::string_view line, std::uint64_t number) -> Result<void> {
     const std::string origin = fmt::format("{}, line {}", file.string(), number);
-    FATHOM_ASSIGN(const nlohmann::json record, parse_json(line, origin));
-    const auto value = record.is_object() ? record.find("text") : record.end();
-    if (!record.is_object() || value == record.end() || !value->is_string()) {
-      return fail(Error(Errc::bad_input, "read data")
-                      .on(origin)
-                      .because("the line is not an object with a text \"text\"")
-                      .remedy("give one {\"text\": \"…\"} per line"));
-    }
-    const std::vector<TokenId> ids = tokenizer.encode(value->get_ref<const std::string&>(), false);
-    FATHOM_CHECK(append(ids, position, file));
-    position += ids.size();
+    FATHOM_ASSIGN(const Record record, read_record(line, origin, tokenizer));
+    return add_record(record, origin);
+  });
+}
+
+Result<void> Dataset::add_record(const Record& record, const std::string& origin) {
+  const std::uint64_t begin = tokens();
+  FATHOM_CHECK(append(record.ids, 0, origin));
+  if (std::ranges::find(record.ignored, true) != record.ignored.end()) {
+    ignored_.resize(begin, false);
+    ignored_.insert(ignored_.end(), record.ignored.begin(), record.ignored.end());
   }
+  end_document(record.needs_end);
   return {};
+}
+
+void Dataset::end_document(bool needs_end) {
+  const std::uint64_t begin = ends_.empty() ? 0 : ends_.back();
+  if (tokens() == begin) return;  // nothing in it
+  const bool separates = options_.packing == Packing::eos || options_.packing == Packing::pad;
+  if ((needs_end || separates) && options_.eos && id(tokens() - 1) != *options_.eos)
+    std::visit(
+        [&](auto& all) {
+          using Id = typename std::decay_t<decltype(all)>::value_type;
+          all.push_back(static_cast<Id>(*options_.eos));
+        },
+        ids_);
+  if (!ignored_.empty()) ignored_.resize(tokens(), false);
+  ends_.push_back(tokens());
 }
 
 Result<void> Dataset::add_bin(const std::filesystem::path& file) {
@@ -165,7 +193,7 @@ Result<void> Dataset::add_bin(const std::filesystem::path& file) {
       std::memcpy(&id, buffer.data() + at, width);  // both little-endian
       ids.push_back(id);
     }
-    FATHOM_CHECK(append(ids, position, file));
+    FATHOM_CHECK(append(ids, position, file.string()));
     position += ids.size();
     const std::size_t rest = filled % width;
     std::memmove(buffer.data(), buffer.data() + filled - rest, rest);
@@ -176,33 +204,12 @@ Result<void> Dataset::add_bin(const std::filesystem::path& file) {
                     .because(fmt::format("its size is not a multiple of {} bytes per token", width))
                     .remedy("check --data-dtype"));
   }
+  end_document(false);
   return {};
 }
 
 std::uint64_t Dataset::tokens() const {
   return std::visit([](const auto& ids) { return std::uint64_t{ids.size()}; }, ids_);
-}
-
-std::uint64_t Dataset::dropped_tokens() const {
-  return tokens() - windows_ * (options_.sequence_length + 1);
-}
-
-std::uint64_t Dataset::memory_bytes() const {
-  return std::visit([](const auto& ids) { return std::uint64_t{ids.capacity() * sizeof ids[0]}; },
-                    ids_);
-}
-
-void Dataset::window(std::uint64_t index, std::span<std::int64_t> out) const {
-  const std::uint64_t length = options_.sequence_length + 1;
-  FATHOM_ASSERT(out.size() == length, "a window has sequence_length + 1 ids");
-  std::uint64_t place = index % windows_;
-  if (options_.shuffle) place = permuted(place, windows_, options_.seed, index / windows_);
-  std::visit(
-      [&](const auto& ids) {
-        const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(place * length);
-        std::copy_n(begin, length, out.begin());
-      },
-      ids_);
 }
 
 }  // namespace fathom::models

@@ -46,6 +46,16 @@ Result<PairDataset> PairDataset::open(const std::filesystem::path& path, const T
   if (data.ends_.empty()) {
     return fail(unusable(Errc::bad_input, path.string()).because("it holds no record"));
   }
+  data.order_ = {.rows = data.ends_.size(),
+                 .batch = options.batch,
+                 .shuffle = options.shuffle,
+                 .seed = options.seed};
+  if (data.order_.per_pass() == 0) {
+    return fail(unusable(Errc::bad_input, path.string())
+                    .because(fmt::format("its {} records fill no batch of {}, and "
+                                         "dataloader_drop_last leaves out what fills none",
+                                         data.ends_.size(), options.batch)));
+  }
   data.ids_.shrink_to_fit();
   data.ends_.shrink_to_fit();
   return data;
@@ -72,13 +82,7 @@ Result<void> PairDataset::append(const std::string& text, std::uint64_t limit,
 Result<void> PairDataset::add(const std::filesystem::path& file, const Tokenizer& tokenizer,
                               std::uint64_t vocabulary) {
   FATHOM_ASSIGN(const std::string text, read_text_file(file, text_limit));
-  std::uint64_t number = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view line = std::string_view(text).substr(begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  return for_each_line(text, [&](std::string_view line, std::uint64_t number) -> Result<void> {
     const std::string origin = fmt::format("{}, line {}", file.string(), number);
     FATHOM_ASSIGN(const nlohmann::json record, parse_json(line, origin));
     const auto text_of = [&](const char* key) -> const std::string* {
@@ -102,8 +106,8 @@ Result<void> PairDataset::add(const std::filesystem::path& file, const Tokenizer
       return fail(unusable(Errc::bad_input, origin).because("a text of it has no tokens"));
     }
     ends_.push_back(record_end);
-  }
-  return {};
+    return {};
+  });
 }
 
 std::uint64_t PairDataset::memory_bytes() const {
@@ -116,8 +120,7 @@ void PairDataset::record(std::uint64_t index, const PairRow& row) const {
                     row.decoder_input_ids.size() == options_.target_length &&
                     row.labels.size() == options_.target_length,
                 "a row as long as the options say");
-  std::uint64_t place = index % records();
-  if (options_.shuffle) place = permuted(place, records(), options_.seed, index / records());
+  const std::uint64_t place = order_.row(index);
   const std::uint64_t first = place == 0 ? 0 : ends_[place - 1].target;
   const End end = ends_[place];
   std::ranges::fill(row.input_ids, padding_);

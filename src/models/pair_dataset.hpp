@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "models/pass_order.hpp"
 #include "models/spec.hpp"
 #include "models/tokenizer.hpp"
 
@@ -25,8 +26,9 @@ namespace fathom::models {
 
 struct PairOptions {
   std::uint64_t source_length = 0, target_length = 0;
-  bool shuffle = false;    // permute the records anew in each pass
-  std::uint64_t seed = 0;  // of the permutation
+  bool shuffle = false;     // permute the records anew in each pass
+  std::uint64_t seed = 0;   // of the permutation
+  std::uint64_t batch = 0;  // rows of a step, when an incomplete one is left out of each pass
 };
 
 // One row of a batch, to be filled: source_length ids and mask, target_length of the others.
@@ -41,8 +43,8 @@ class PairDataset {
   static Result<PairDataset> open(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                   const ModelSpec& spec, const PairOptions& options);
 
-  std::uint64_t records() const { return ends_.size(); }
-  std::uint64_t dropped_tokens() const { return dropped_; }  // beyond the lengths
+  std::uint64_t records() const { return order_.per_pass(); }  // of a pass
+  std::uint64_t dropped_tokens() const { return dropped_; }    // beyond the lengths
   std::uint64_t memory_bytes() const;
 
   // Record `index` of the endless sequence of passes.
@@ -58,6 +60,7 @@ class PairDataset {
                       std::uint64_t vocabulary, const std::string& origin);
 
   PairOptions options_;
+  PassOrder order_;
   std::int64_t padding_ = 0, start_ = 0;
   std::vector<TokenId> ids_;
   std::vector<End> ends_;

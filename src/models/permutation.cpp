@@ -9,7 +9,7 @@
 
 #include "base/assert.hpp"
 #include "base/random.hpp"
-#include "models/dataset.hpp"
+#include "models/pass_order.hpp"
 
 namespace fathom::models {
 
@@ -31,6 +31,11 @@ std::uint64_t permuted(std::uint64_t index, std::uint64_t count, std::uint64_t s
     index = left << half | right;
   } while (index >= count);
   return index;
+}
+
+std::uint64_t PassOrder::row(std::uint64_t place) const {
+  const std::uint64_t index = place % per_pass();
+  return shuffle ? permuted(index, rows, seed, place / per_pass()) : index;
 }
 
 }  // namespace fathom::models

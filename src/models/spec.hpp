@@ -88,6 +88,9 @@ struct UnitSpec {
   // Weights that take part in matrix products: 2 FLOPs per token each.
   std::uint64_t matmul_elements = 0;
   std::uint64_t source_elements = 0;  // those of a target-side unit over the source's tokens
+  // Of a program's own block: elements a token that its forward makes, an upper bound; its working
+  // memory is planned from it and the block is held to that. 0: a family's, known by its roles.
+  std::uint64_t working_elements = 0;
   std::vector<std::uint32_t> inputs, outputs;  // indices into ModelSpec::carries
   std::uint64_t elements() const;              // of the parameters, without alignment gaps
 };

@@ -20,8 +20,6 @@ namespace fs = std::filesystem;
 // A row goes when the key leaves the list in not_in_this_version.cpp.
 const std::map<std::string, std::string>& refused_in_this_version() {
   static const std::map<std::string, std::string> rows = {
-      {"ds_tensorboard.json", "tensorboard.enabled"},
-      {"ds_csv_monitor.json", "csv_monitor.enabled"},
       {"ds_offload_twinflow.json", "zero_optimization.offload_optimizer.ratio"},
   };
   return rows;

@@ -170,6 +170,7 @@ std::string replay(const Plan& plan, unsigned seed) {
   replay.run(plan.first, 1);
   replay.run(plan.steady, 3);
   if (!plan.flush.empty()) replay.run(plan.flush, 1);
+  replay.run(plan.evaluation, 2);
   replay.check_rest();
   return replay.problems();
 }
@@ -186,7 +187,7 @@ TEST_P(EveryPlan, KeepsItsPromises) {
   check_budgets(*plan);
   check_buffers(*plan);
   check_residence(*plan);
-  for (const StepProgram* program : {&plan->first, &plan->steady, &plan->flush})
+  for (const StepProgram* program : {&plan->first, &plan->steady, &plan->flush, &plan->evaluation})
     check_dependencies(*program);
   expect_bounded(*plan);
   EXPECT_EQ(replay(*plan, GetParam()), "");

@@ -75,6 +75,7 @@ struct Where {
   std::uint64_t chunk_elements = 16 * MiB;
   aio::Engine engine = aio::Engine::automatic;
   std::uint64_t flush_after = 0;  // also flush in the middle, after this step
+  bool evaluate = false;          // before each step but the first, on its rows
   std::function<std::vector<std::unique_ptr<aio::Queue>>(const aio::QueueOptions&)> queues = {};
   // Opens or creates the files of a durable store for the plan; without, the store is scratch.
   std::function<Result<swap::DurableFiles>(const Plan&)> durable = {};
@@ -87,6 +88,7 @@ struct Where {
 
 struct Outcome {
   std::vector<double> losses, norms;
+  std::vector<double> evaluated;  // with Where::evaluate
   std::vector<StepResult> steps;
   // Every unit's sections, elements only: W | lo | m | v as bytes.
   std::vector<std::vector<std::byte>> units;
@@ -256,6 +258,13 @@ class TrainingRun {
   Result<Outcome> train(const Where& where = {}) {
     Outcome outcome;
     for (std::uint64_t step = 0; step < job_.steps; ++step) {
+      if (where.evaluate && step != 0) {
+        FATHOM_CHECK(executor_->flush());
+        // Twice, so that one may read ahead for the other.
+        FATHOM_CHECK(executor_->evaluate(batches_of(job_, step - 1), true));
+        FATHOM_ASSIGN(const Evaluation seen, executor_->evaluate(batches_of(job_, step), false));
+        outcome.evaluated.push_back(seen.loss_sum / seen.predictions);
+      }
       FATHOM_ASSIGN(const StepResult result,
                     executor_->step(batches_of_rank(job_, step, ranks_), job_.hyper.lr,
                                     step + 1 < job_.steps, {.loss_scale = job_.loss_scale}));

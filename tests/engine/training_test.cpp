@@ -79,6 +79,17 @@ TEST_P(SameBits, HoweverItIsMoved) {
               "flushed in the middle");
 }
 
+TEST_P(SameBits, WhetherItIsEvaluatedInBetweenWithTheLossThatTheStepThenHas) {
+  const Job& job = GetParam().job;
+  const Where where{.host_memory = smallest_memory(job), .evaluate = true};
+  const Outcome wanted = outcome_of(job, {.host_memory = where.host_memory});
+  const Outcome got = outcome_of(job, where);
+  expect_same(got, wanted, "evaluated");
+  ASSERT_EQ(got.evaluated.size(), job.steps - 1);
+  for (std::size_t i = 0; i < got.evaluated.size(); ++i)
+    EXPECT_EQ(got.evaluated[i], wanted.losses[i + 1]) << i;
+}
+
 TEST_P(SameBits, MovesTheBytesThatWerePlanned) {
   const Job& job = GetParam().job;
   const Outcome outcome = outcome_of(job, {.host_memory = smallest_memory(job)});

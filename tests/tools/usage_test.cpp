@@ -89,8 +89,26 @@ TEST(Usage, SequencesLongerThanTheModelAreRefused) {
 
 TEST(Usage, ATrainCommandLineCanBePlannedAsItIs) {
   Training run{.model = small_model()};
-  run.more = {"--resume",     "--metrics", run.out + "/m", "--report",
-              run.out + "/r", "--trace",   run.out + "/t"};
+  run.more = {"--resume",
+              "--metrics",
+              run.out + "/m",
+              "--report",
+              run.out + "/r",
+              "--trace",
+              run.out + "/t",
+              "--eval-data",
+              words(),
+              "--eval-every",
+              "2",
+              "--save-every",
+              "2",
+              "--keep-last",
+              "3",
+              "--save-best",
+              "--pack",
+              "join",
+              "--early-stopping-patience",
+              "2"};
   Arguments line = run.arguments();
   line.front() = "plan";
   EXPECT_TRUE(succeeded(fathom(line)));

@@ -28,6 +28,7 @@ Command add_eval(CLI::App& app) {
          [options](const std::string& name) { options->wide_data = name == "uint32"; },
          "of .bin files: uint16 | uint32")
       ->check(CLI::IsMember({"uint16", "uint32"}));
+  add_packing_flag(app, options->packing);
   app.add_flag("--logprobs", options->log_probabilities,
                "with --json: the log-probability of every predicted token");
   app.add_flag("--json", *json, "one JSON document on stdout");

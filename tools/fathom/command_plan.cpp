@@ -68,7 +68,7 @@ Result<int> estimate(const PlanOptions& options) {
 
 Result<int> plan(const PlanOptions& options) {
   FATHOM_ASSIGN(const engine::TrainingSetup setup,
-                engine::prepare_training(options.train, /*need_data=*/false));
+                engine::prepare_training(options.train, engine::DataNeed::none));
   const engine::Forecast forecast =
       engine::forecast(setup.plan, options.tbw, options.train.flags.max_steps.value_or(0));
   if (options.json) {
@@ -104,6 +104,7 @@ Command add_plan(CLI::App& app) {
   app.add_option("--metrics", options->train.metrics, unused);
   app.add_option("--report", options->train.report, unused);
   app.add_option("--trace", options->train.trace, unused);
+  add_saving_flags(app, options->train);
   app.add_flag("--resume", options->train.resume, "as in train; the plan is the same");
   app.add_flag("--quiet", options->train.quiet, "as in train");
   app.add_flag("--json", options->json, "one JSON document on stdout");

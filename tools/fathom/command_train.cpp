@@ -42,6 +42,7 @@ Command add_train(CLI::App& app) {
   add_training_flags(app, *options);
   app.add_option("--out", options->out, "directory of checkpoint, metrics and report")->required();
   app.add_flag("--resume", options->resume, "go on from the checkpoint in --out");
+  add_saving_flags(app, *options);
   app.add_option("--metrics", options->metrics, "JSON line per step (default: OUT/metrics.jsonl)");
   app.add_option("--report", options->report, "JSON report at the end (default: OUT/report.json)");
   app.add_option("--trace", options->trace, "write a Chrome trace here");

@@ -84,6 +84,19 @@ void add_run_flags(CLI::App& app, engine::RunOptions& options) {
       ->check(real_number(0, false, 1));
 }
 
+void add_packing_flag(CLI::App& app, models::Packing& packing) {
+  app.add_option_function<std::string>(
+         "--pack,--packing",
+         [&packing](const std::string& name) {
+           packing = name == "join"  ? models::Packing::join
+                     : name == "eos" ? models::Packing::eos
+                     : name == "pad" ? models::Packing::pad
+                                     : models::Packing::automatic;
+         },
+         "documents to rows: auto | join | eos (joined, EOS behind each) | pad (rows of their own)")
+      ->check(CLI::IsMember({"auto", "join", "eos", "pad"}));
+}
+
 void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
   app.add_option("--data", options.data, "UTF-8 text, .jsonl, .bin, or a directory of such files");
   app.add_option("--seq-len", options.seq_len,
@@ -97,7 +110,8 @@ void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
       ->check(whole_number(1));
   add_flag_of(app, "--num-train-epochs", options.epochs,
               "passes over the data without --steps (default 3)");
-  app.add_flag("--shuffle", options.shuffle, "permute the windows by seed, anew each pass");
+  app.add_flag("--shuffle", options.shuffle, "permute the rows by seed, anew each pass");
+  add_packing_flag(app, options.packing);
   app.add_option_function<std::string>(
          "--data-dtype", [&](const std::string& name) { options.wide_data = name == "uint32"; },
          "of .bin files: uint16 | uint32")
@@ -124,6 +138,35 @@ void add_training_flags(CLI::App& app, engine::TrainOptions& options) {
   precision("--bf16", flags.bf16, "compute in bf16");
   precision("--fp16", flags.fp16, "compute in fp16");
   app.add_option("--tf32", flags.tf32, "0 | 1; no effect on the CPU");
+}
+
+void add_saving_flags(CLI::App& app, engine::TrainOptions& options) {
+  app.add_option("--resume-from,--resume-from-checkpoint,--resume_from_checkpoint",
+                 options.resume_from,
+                 "begin with this checkpoint (with --resume: when --out has none)");
+  app.add_option("--save-every,--save-steps,--save_steps", options.save_every,
+                 "a checkpoint each so many steps (default: at the end)")
+      ->check(whole_number(1));
+  app.add_option("--keep-last,--save-total-limit,--save_total_limit", options.keep_last,
+                 "how many checkpoints stay, the newest")
+      ->capture_default_str()
+      ->check(whole_number(1));
+  app.add_option("--eval-data", options.eval_data, "as --data: what the model is evaluated on");
+  app.add_option("--eval-every,--eval-steps,--eval_steps", options.eval_every,
+                 "an evaluation each so many steps (default: at the end)")
+      ->check(whole_number(1));
+  app.add_flag("--save-best", options.save_best,
+               "keep the checkpoint with the lowest evaluation loss; OUT/best names it");
+  app.add_option("--early-stopping-patience,--early_stopping_patience", options.patience,
+                 "end after so many evaluations without a better loss")
+      ->check(whole_number(1));
+  app.add_option("--early-stopping-threshold,--early_stopping_threshold", options.threshold,
+                 "by how much a loss must be lower to be better")
+      ->check(real_number(0, false));
+  app.add_flag_callback(
+      "--save-on-each-node,--save_on_each_node",
+      [&options] { options.flags.save_on_each_node = true; },
+      "fills checkpoint.use_node_local_storage");
 }
 
 void add_inference_flags(CLI::App& app, engine::InferenceOptions& options) {

@@ -22,6 +22,9 @@ void add_run_flags(CLI::App& app,
                    engine::RunOptions& options);  // model, config, device, seed, rates
 void add_training_flags(CLI::App& app,
                         engine::TrainOptions& options);  // data and Hugging Face's names
+void add_saving_flags(CLI::App& app,
+                      engine::TrainOptions& options);  // checkpoints and evaluation in between
+void add_packing_flag(CLI::App& app, models::Packing& packing);
 void add_inference_flags(CLI::App& app, engine::InferenceOptions& options);
 
 // One JSON document on stdout. A write that fails (a full disk, a closed pipe) is an Error.

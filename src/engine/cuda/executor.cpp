@@ -106,6 +106,15 @@ class CudaExecutor final : public StepExecutor {
     return result;
   }
 
+  Result<Evaluation> evaluate(const std::vector<MicroBatch>& batches, bool more_follow) override {
+    FATHOM_ASSERT(!pending_, "evaluation sees a state without pending updates");
+    if (!evaluation_) FATHOM_CHECK(prepare(plan_.evaluation, evaluation_));
+    Pass pass;
+    FATHOM_CHECK(begin_step(pass, batches));
+    FATHOM_CHECK(run(*evaluation_, pass, more_follow));
+    return Evaluation{.loss_sum = pass.totals.loss_sum, .predictions = pass.totals.predictions};
+  }
+
   Result<void> flush() override {
     // Reads that ran ahead for a step that does not come must neither fill buffers that others are
     // about to use nor be taken for fresh when training goes on.
@@ -181,7 +190,7 @@ class CudaExecutor final : public StepExecutor {
     if (op.is_copy()) return copy(op);
     const bool is_head = op.unit + 1 == plan_.units.size();
     switch (op.kind) {
-      case OpKind::forward: return forward(op, pass);
+      case OpKind::forward: return is_head ? head_loss(op, pass) : forward(op, pass);
       case OpKind::backward: return is_head ? head(op, pass) : backward(op, pass);
       case OpKind::reduce: return reduce(op);
       case OpKind::update: return update(op, pass);
@@ -300,6 +309,21 @@ class CudaExecutor final : public StepExecutor {
     return {};
   }
 
+  // The head of an evaluation: the loss and nothing else.
+  Result<void> head_loss(const Op& op, Pass& pass) {
+    const models::TensorList weights = parameters(op);
+    for (std::size_t i = 0; i < pass.batches.size(); ++i) {
+      const at::Tensor input = carry(op.carry_in, i);
+      const at::Tensor hidden = input.view({-1, input.size(-1)});
+      const auto rows = static_cast<std::int64_t>(
+          models::loss_chunk_rows(plan_.input.model, static_cast<std::uint64_t>(hidden.size(0))));
+      FATHOM_ASSIGN(const double loss, models::head_loss(*model_.head, weights, hidden,
+                                                         pass.batches[i].targets.view({-1}), rows));
+      pass.totals.loss_sum += loss;
+    }
+    return {};
+  }
+
   Result<void> reduce(const Op& op) {
     const std::uint64_t count = plan_.units[op.unit].flat.elements;
     const auto* sum = reinterpret_cast<const float*>(residence_.buffer(op.accumulator));
@@ -384,7 +408,7 @@ class CudaExecutor final : public StepExecutor {
   std::unique_ptr<Streams> streams_;
   DeviceMemory workspace_;  // statistics, then their scratch
   PinnedArray known_;       // statistics by unit
-  std::unique_ptr<ProgramRun> first_, steady_, flush_;
+  std::unique_ptr<ProgramRun> first_, steady_, flush_, evaluation_;
   std::optional<PendingUpdate> pending_;
   std::int64_t updates_ = 0;
 };

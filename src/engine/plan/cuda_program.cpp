@@ -515,8 +515,10 @@ StepProgram CudaProgram::inference(bool decoder_only) {
                        .unit = head(),
                        .weights = weights,
                        .tied_weights = embedding,
-                       .flops = 2 * matmul(head())});
+                       .flops = 2 * matmul(head()),
+                       .carry_in = carry_of_[head()]});
   hazards_->read_all(id, weights, chunks_of(head()));
+  if (carry_of_[head()] != no_buffer) hazards_->read(id, carry_of_[head()]);
   if (tied) hazards_->read_all(id, embedding, chunks_of(0));
   return finish();
 }

@@ -198,8 +198,9 @@ struct Plan {
   std::uint32_t staging_slots = 0;
   std::uint64_t input_stride = 0;  // bytes of one micro-batch's block input, padded
   // train: first pass (no update pending), every further pass, and what applies pending updates at
-  // the end. inference: steady only.
-  StepProgram first, steady, flush;
+  // the end; `evaluation`: the forward pass and the loss, when nothing is pending. inference:
+  // steady only.
+  StepProgram first, steady, flush, evaluation;
   // Inference of encoder-decoder models: a sweep that leaves the encoder out.
   StepProgram decode;
   Prediction prediction;

@@ -150,6 +150,7 @@ Plan Planner::finish() {
     with_builder(plan, rings_, [&](auto builder) {
       plan.first = builder.training(false);
       plan.flush = builder.flush();
+      plan.evaluation = builder.inference(false);
     });
   return std::move(plan);
 }

@@ -240,14 +240,13 @@ void ProgramBuilder::forward(std::uint32_t unit, bool update_first) {
   if (!widens()) use(landed, id);
 }
 
-// The head runs forward and backward in one operation: its loss is chunked over tokens.
-void ProgramBuilder::head_backward() {
+// The head by itself. Its loss is chunked over tokens, so that in a step forward and backward are
+// one operation.
+ProgramBuilder::HeadOp ProgramBuilder::head_op(OpKind kind, bool update_first) {
   const std::uint32_t unit = head();
-  const UnitPlan& up = plan_.units[unit];
   const bool tied = plan_.input.model.tied_head;
-  const bool updates = up.lazy;
   Landed landed = acquire(unit);
-  if (updates && pending_) {
+  if (update_first) {
     update_unit(unit, landed, -1);
     gather_updated(unit);
   }
@@ -264,20 +263,26 @@ void ProgramBuilder::head_backward() {
     if (tied) land(0, embedding, widened_[0]);
   }
   const OpId id =
-      add({.kind = OpKind::backward,
+      add({.kind = kind,
            .unit = unit,
            .weights = landed.buffer,
            .tied_weights = tied ? (widens() ? widened_[0] : embedding.buffer) : no_buffer,
            .widened = own,
-           .flops = 6 * products(unit)});
+           .flops = (kind == OpKind::forward ? 2 : 6) * products(unit)});
   if (!widens()) {
     use(landed, id);
     if (tied) use(embedding, id);
   }
-  reduce(unit);
+  return {landed, id};
+}
+
+void ProgramBuilder::head_backward() {
+  const UnitPlan& up = plan_.units[head()];
+  HeadOp done = head_op(OpKind::backward, up.lazy && pending_);
+  reduce(head());
   if (up.lazy) return;
-  update_unit(unit, landed, id);
-  gather_updated(unit);
+  update_unit(head(), done.landed, done.id);
+  gather_updated(head());
 }
 
 void ProgramBuilder::reduce(std::uint32_t unit) {
@@ -346,21 +351,7 @@ StepProgram ProgramBuilder::inference(bool decoder_only) {
     const bool encodes = unit.kind == models::UnitKind::layer && unit.side == models::Side::source;
     if (!decoder_only || !encodes) forward(u, false);
   }
-  const bool tied = plan_.input.model.tied_head;
-  Landed landed = acquire(head());
-  gather(head(), landed);
-  Landed embedding;
-  if (tied) {
-    embedding = acquire(0, /*also_hold=*/true);
-    gather(0, embedding);
-  }
-  const OpId id = add({.kind = OpKind::forward,
-                       .unit = head(),
-                       .weights = landed.buffer,
-                       .tied_weights = embedding.buffer,
-                       .flops = 2 * products(head())});
-  use(landed, id);
-  if (tied) use(embedding, id);
+  head_op(OpKind::forward, false);
   return finish();
 }
 

@@ -33,7 +33,8 @@ class ProgramBuilder {
   StepProgram training(bool update_pending);
   // Applies the gradients that the lazy units carry.
   StepProgram flush();
-  // One sweep of the forward pass. `decoder_only`: without the encoder's layers.
+  // One sweep of the forward pass up to logits or loss. `decoder_only`: without the encoder's
+  // layers.
   StepProgram inference(bool decoder_only);
 
  private:
@@ -50,6 +51,10 @@ class ProgramBuilder {
     BufferId buffer = no_buffer;
     Slot* slot = nullptr;  // null: whole in memory
     std::vector<OpId> fetches;
+  };
+  struct HeadOp {
+    Landed landed;
+    OpId id = 0;
   };
   struct FileState {  // of one chunk's W or states
     std::int64_t last_write = -1;
@@ -69,6 +74,7 @@ class ProgramBuilder {
   void gather_updated(std::uint32_t unit);
   OpId land(std::uint32_t unit, const Landed& landed, BufferId widened);
   void forward(std::uint32_t unit, bool update_first);
+  HeadOp head_op(OpKind kind, bool update_first);
   void head_backward();
   void backward(std::uint32_t unit);
   void reduce(std::uint32_t unit);
