@@ -179,6 +179,21 @@ Result<void> SectionReader::read(std::uint32_t unit, std::uint64_t first, std::s
   return {};
 }
 
+namespace {
+
+// The run of another world may end in more or fewer zeros behind its last parameter.
+bool same_parameters(const Checkpoint::Unit& unit, const Plan& plan, std::size_t index) {
+  const FlatUnit& flat = plan.units[index].flat;
+  if (unit.parameters.size() != flat.offsets.size() || unit.elements < flat.used) return false;
+  for (std::size_t p = 0; p < flat.offsets.size(); ++p)
+    if (unit.parameters[p].offset != flat.offsets[p] ||
+        unit.parameters[p].shape != plan.input.model.units[index].parameters[p].shape)
+      return false;
+  return true;
+}
+
+}  // namespace
+
 Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence) {
   const Plan& plan = residence.plan();
   const auto mismatch = [&](std::string_view why) {
@@ -191,7 +206,7 @@ Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence)
   if (checkpoint.units().size() != plan.units.size())
     return mismatch("it holds a model with another number of units");
   for (std::size_t u = 0; u < plan.units.size(); ++u)
-    if (checkpoint.units()[u].elements != plan.units[u].flat.elements)
+    if (!same_parameters(checkpoint.units()[u], plan, u))
       return mismatch(fmt::format("its unit {} has another size", checkpoint.units()[u].name));
   std::vector<SectionReader> readers;
   for (const swap::Section section : swap::all_sections) {
@@ -201,6 +216,9 @@ Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence)
   }
   for (swap::ChunkId c = 0; c < plan.chunks.size(); ++c) {
     const swap::Chunk& chunk = plan.layout.chunk(c);
+    const std::uint64_t first = plan.first_element(c);
+    const std::uint64_t end = std::max(first, checkpoint.units()[chunk.unit].elements);
+    const std::uint64_t there = std::min(chunk.elements, end - first);
     FATHOM_ASSIGN(const ChunkView view, residence.visit(c, /*read=*/false));
     std::byte* address[] = {view.weights, reinterpret_cast<std::byte*>(view.low),
                             reinterpret_cast<std::byte*>(view.m),
@@ -208,9 +226,10 @@ Result<void> load_checkpoint(const Checkpoint& checkpoint, Residence& residence)
     for (const swap::Section section : swap::all_sections) {
       const std::uint64_t width = plan.layout.sections().of(section);
       if (width == 0) continue;
-      FATHOM_CHECK(readers[swap::index(section)].read(
-          chunk.unit, plan.first_element(c),
-          {address[swap::index(section)], chunk.elements * width}, width));
+      std::byte* const to = address[swap::index(section)];
+      FATHOM_CHECK(
+          readers[swap::index(section)].read(chunk.unit, first, {to, there * width}, width));
+      std::memset(to + there * width, 0, (chunk.elements - there) * width);
     }
     FATHOM_CHECK(residence.store_chunk(c));
   }

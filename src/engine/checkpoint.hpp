@@ -22,16 +22,19 @@
 #include <nlohmann/json.hpp>
 
 #include "base/unique_fd.hpp"
+#include "comm/communicator.hpp"
 #include "engine/manifest.hpp"
 #include "engine/residence.hpp"
 #include "swap/store_reader.hpp"
 
 namespace fathom::engine {
 
+// Of several `ranks` each writes its partitions to the one file.
 // Writes DIR/step-N and points `latest` at it; other steps stay (checkpoint_series.hpp). All
 // updates must be flushed.
 Result<std::string> write_checkpoint(const std::string& directory, Residence& residence,
-                                     const Progress& progress, const nlohmann::json& config);
+                                     const Progress& progress, const nlohmann::json& config,
+                                     comm::Communicator* ranks = nullptr);
 
 class Checkpoint {
  public:

@@ -47,26 +47,28 @@ Result<std::string> CheckpointSeries::save(Residence& residence, const Progress&
   const fs::path directory(options_.directory);
   const std::string name = step_directory_name(progress.step);
   if (newest_ != progress.step) {
-    FATHOM_CHECK(write_checkpoint(options_.directory, residence, progress, config));
-    FATHOM_CHECK(copy_model_files(options_.model, options_.directory));
+    FATHOM_CHECK(write_checkpoint(options_.directory, residence, progress, config, options_.ranks));
+    if (first_rank()) FATHOM_CHECK(copy_model_files(options_.model, options_.directory));
     own_.erase(own_.upper_bound(progress.step), own_.end());
     own_.insert(progress.step);
     newest_ = progress.step;
     ++saved_;
   }
   if (best) {
-    FATHOM_CHECK(write_text_file((directory / best_file_name).string(), name + "\n"));
+    if (first_rank())
+      FATHOM_CHECK(write_text_file((directory / best_file_name).string(), name + "\n"));
     best_ = progress.step;
   }
   std::error_code ignored;
   // A store that --out referred to before is not this run's.
-  if (!options_.beside_store) fs::remove(directory / store_reference_name, ignored);
+  if (!options_.beside_store && first_rank()) fs::remove(directory / store_reference_name, ignored);
   remove_others();
   seconds_ += now_seconds() - begin;
   return (directory / name).string();
 }
 
 void CheckpointSeries::remove_others() const {
+  if (!first_rank()) return;
   const fs::path directory(options_.directory);
   std::error_code ignored;
   for (const char* file : {latest_file_name, best_file_name}) {

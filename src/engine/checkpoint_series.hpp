@@ -32,6 +32,7 @@ struct SeriesOptions {
   std::string model = {};  // whose small files are copied beside the steps
   std::uint64_t keep_last = 1;
   bool beside_store = false;  // --out refers to a durable store, which holds the newest step
+  comm::Communicator* ranks = nullptr;  // of several: all save, the first does what one does
 };
 
 class CheckpointSeries {
@@ -50,6 +51,8 @@ class CheckpointSeries {
   double seconds() const { return seconds_; }  // spent saving
 
  private:
+  bool first_rank() const { return options_.ranks == nullptr || options_.ranks->rank() == 0; }
+
   SeriesOptions options_;
   std::set<std::int64_t> own_;
   std::optional<std::int64_t> best_, newest_;

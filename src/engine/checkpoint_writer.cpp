@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
+#include <optional>
+#include <utility>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -9,6 +13,7 @@
 #include <xxhash.h>
 
 #include "base/text_file.hpp"
+#include "comm/agree.hpp"
 #include "engine/checkpoint.hpp"
 #include "engine/checkpoint_format.hpp"
 #include "engine/checkpoint_retention.hpp"
@@ -32,6 +37,16 @@ class StateFile {
     if (const int status = ::posix_fallocate(file.fd_.get(), 0, static_cast<off_t>(bytes));
         status != 0)
       return fail(file.error("allocate the checkpoint file", status));
+    return file;
+  }
+
+  // Another rank's file, from `offset` on.
+  static Result<StateFile> join(const std::string& path, std::uint64_t offset) {
+    StateFile file;
+    file.path_ = path;
+    file.offset_ = offset;
+    file.fd_ = UniqueFd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!file.fd_) return fail(file.error("open the checkpoint file", errno));
     return file;
   }
 
@@ -111,13 +126,8 @@ std::uint64_t state_bytes(const Plan& plan) {
   return sum;
 }
 
-Result<void> write_step(const fs::path& directory, Residence& residence, const Progress& progress,
-                        const json& config) {
-  const Plan& plan = residence.plan();
-  FATHOM_ASSIGN(StateFile file,
-                StateFile::create((directory / state_file_name).string(), state_bytes(plan)));
-  FATHOM_ASSIGN(json chunks, write_chunks(file, residence));
-  FATHOM_CHECK(file.sync());
+Result<void> write_manifest(const fs::path& directory, const Plan& plan, std::uint64_t bytes,
+                            const Progress& progress, const json& config, json chunks) {
   json counters = {{"step", progress.step},
                    {"updates", progress.updates},
                    {"tokens", progress.tokens},
@@ -128,16 +138,62 @@ Result<void> write_step(const fs::path& directory, Residence& residence, const P
                               {"iteration", progress.loss_scale->iteration},
                               {"last_overflow", progress.loss_scale->last_overflow},
                               {"remainder", progress.loss_scale->remainder}};
-  const json manifest = {{"format", checkpoint_magic},
-                         {"version", checkpoint_version},
-                         {"byte_order", "little"},
-                         {"state_file", state_file_name},
-                         {"state_bytes", state_bytes(plan)},
-                         {"progress", std::move(counters)},
-                         {"config", config},
-                         {"units", describe_units(plan)},
+  const json manifest = {{"format", checkpoint_magic}, {"version", checkpoint_version},
+                         {"byte_order", "little"},     {"state_file", state_file_name},
+                         {"state_bytes", bytes},       {"progress", std::move(counters)},
+                         {"config", config},           {"units", describe_units(plan)},
                          {"chunks", std::move(chunks)}};
   return write_text_file((directory / manifest_file_name).string(), sealed(manifest));
+}
+
+// What one rank does of a checkpoint while the others wait; all go on or all stop.
+Result<void> by_first_rank(comm::Communicator* ranks, const std::function<Result<void>()>& work) {
+  if (ranks == nullptr) return work();
+  return comm::agree(*ranks, ranks->rank() == 0 ? work() : Result<void>());
+}
+
+// Chunks of all ranks, unit by unit.
+Result<json> all_chunks(comm::Communicator& ranks, const json& own) {
+  FATHOM_ASSIGN(const std::vector<std::string> texts, ranks.gather_text(own.dump()));
+  std::vector<json> chunks;
+  for (const std::string& text : texts)
+    for (json& chunk : json::parse(text)) chunks.push_back(std::move(chunk));
+  std::ranges::stable_sort(chunks, {}, [](const json& chunk) {
+    return std::pair(chunk["unit"].get<std::uint64_t>(), chunk["first"].get<std::uint64_t>());
+  });
+  return json(std::move(chunks));
+}
+
+Result<void> write_step(const fs::path& directory, Residence& residence, const Progress& progress,
+                        const json& config, comm::Communicator* ranks) {
+  const Plan& plan = residence.plan();
+  // Without partitions the first rank has everything.
+  const bool together = ranks != nullptr && plan.input.partitions() > 1;
+  const std::string path = (directory / state_file_name).string();
+  const std::uint64_t own = state_bytes(plan), all = own * (together ? plan.input.world : 1);
+  std::optional<StateFile> file;
+  FATHOM_CHECK(by_first_rank(ranks, [&]() -> Result<void> {
+    FATHOM_ASSIGN(file, StateFile::create(path, all));
+    return {};
+  }));
+  json chunks = json::array();
+  const auto write_own = [&]() -> Result<void> {
+    if (!file && !together) return {};
+    if (!file) {
+      FATHOM_ASSIGN(file, StateFile::join(path, plan.input.rank * own));
+    }
+    FATHOM_ASSIGN(chunks, write_chunks(*file, residence));
+    return file->sync();
+  };
+  const Result<void> written = write_own();
+  if (ranks != nullptr) FATHOM_CHECK(comm::agree(*ranks, written));
+  FATHOM_CHECK(written);
+  if (together) {
+    FATHOM_ASSIGN(chunks, all_chunks(*ranks, chunks));
+  }
+  return by_first_rank(ranks, [&] {
+    return write_manifest(directory, plan, all, progress, config, std::move(chunks));
+  });
 }
 
 }  // namespace
@@ -159,27 +215,32 @@ json describe_units(const Plan& plan) {
 }
 
 Result<std::string> write_checkpoint(const std::string& directory, Residence& residence,
-                                     const Progress& progress, const json& config) {
-  FATHOM_CHECK(make_directories(directory));
+                                     const Progress& progress, const json& config,
+                                     comm::Communicator* ranks) {
   const std::string name = step_directory_name(progress.step);
   const fs::path final_path = fs::path(directory) / name;
   const fs::path partial = fs::path(directory) / (name + ".partial");
   std::error_code ignored;
-  fs::remove_all(partial, ignored);
-  FATHOM_CHECK(make_directories(partial.string()));
-  if (auto written = write_step(partial, residence, progress, config); !written) {
+  FATHOM_CHECK(by_first_rank(ranks, [&]() -> Result<void> {
+    FATHOM_CHECK(make_directories(directory));
+    fs::remove_all(partial, ignored);
+    return make_directories(partial.string());
+  }));
+  if (auto written = write_step(partial, residence, progress, config, ranks); !written) {
     fs::remove_all(partial, ignored);
     return fail(std::move(written).error());
   }
-  // A step that was run again replaces its predecessor in one exchange: `latest` never dangles.
-  const unsigned exchange = fs::exists(final_path) ? RENAME_EXCHANGE : 0;
-  if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, final_path.c_str(), exchange) != 0)
-    return fail(Error(Errc::io, "commit the checkpoint")
-                    .on(final_path.string())
-                    .because_errno(errno)
-                    .remedy("check the --out directory"));
-  FATHOM_CHECK(sync_directory(directory));
-  FATHOM_CHECK(write_text_file((fs::path(directory) / latest_file_name).string(), name + "\n"));
+  FATHOM_CHECK(by_first_rank(ranks, [&]() -> Result<void> {
+    // A step that was run again replaces its predecessor in one exchange: `latest` never dangles.
+    const unsigned exchange = fs::exists(final_path) ? RENAME_EXCHANGE : 0;
+    if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, final_path.c_str(), exchange) != 0)
+      return fail(Error(Errc::io, "commit the checkpoint")
+                      .on(final_path.string())
+                      .because_errno(errno)
+                      .remedy("check the --out directory"));
+    FATHOM_CHECK(sync_directory(directory));
+    return write_text_file((fs::path(directory) / latest_file_name).string(), name + "\n");
+  }));
   return final_path.string();
 }
 

@@ -46,8 +46,9 @@ EvaluationState judge(const std::vector<double>& losses, const EvaluationRule& r
 }
 
 Result<Evaluations> Evaluations::open(const std::string& directory, const EvaluationRule& rule,
-                                      std::optional<std::int64_t> resumed) {
+                                      std::optional<std::int64_t> resumed, bool writes) {
   Evaluations evaluations;
+  evaluations.writes_ = writes;
   evaluations.path_ = (std::filesystem::path(directory) / file_name).string();
   evaluations.rule_ = rule;
   std::error_code ignored;
@@ -70,6 +71,7 @@ Result<bool> Evaluations::add(const EvalMetrics& metrics) {
 
 // Whole and renamed: a few hundred lines at most, and never half of one.
 Result<void> Evaluations::write() const {
+  if (!writes_) return {};
   std::string text;
   for (const EvalMetrics& metrics : all_) text += evaluation_line(metrics) + "\n";
   return write_text_file(path_, text);

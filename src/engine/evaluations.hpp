@@ -39,9 +39,9 @@ EvaluationState judge(const std::vector<double>& losses, const EvaluationRule& r
 class Evaluations {
  public:
   // `resumed`: goes on with the lines up to this step; nothing: the file begins anew with the first
-  // evaluation. A last line that is not whole does not count.
+  // evaluation. Of several ranks one `writes`. A last line that is not whole does not count.
   static Result<Evaluations> open(const std::string& directory, const EvaluationRule& rule,
-                                  std::optional<std::int64_t> resumed);
+                                  std::optional<std::int64_t> resumed, bool writes = true);
 
   // Whether it is the best so far.
   Result<bool> add(const EvalMetrics& metrics);
@@ -55,6 +55,7 @@ class Evaluations {
   EvaluationState state() const;
 
   std::string path_;
+  bool writes_ = true;
   EvaluationRule rule_;
   std::vector<EvalMetrics> all_;
 };

@@ -150,6 +150,13 @@ Result<void> Ranks::share(std::string& text) {
 
 std::uint64_t Ranks::take_moved() { return std::exchange(moved_, 0); }
 
+Result<bool> any_rank(comm::Communicator* communicator, bool mine) {
+  if (communicator == nullptr) return mine;
+  FATHOM_ASSIGN(const std::vector<std::uint8_t> all,
+                from_all(*communicator, static_cast<std::uint8_t>(mine)));
+  return std::ranges::any_of(all, [](std::uint8_t one) { return one != 0; });
+}
+
 Result<void> make_weights_whole(Residence& residence, comm::Communicator& communicator) {
   const Plan& plan = residence.plan();
   if (plan.input.partitions() == 1 || plan.input.partitions_weights()) return {};

@@ -55,6 +55,9 @@ class Ranks {
   std::uint64_t moved_ = 0;
 };
 
+// Whether any rank says so; with null, whether this one does.
+Result<bool> any_rank(comm::Communicator* communicator, bool mine);
+
 // After loading or initialising: W that every rank holds whole, of which each has its partition.
 Result<void> make_weights_whole(Residence& residence, comm::Communicator& communicator);
 

@@ -84,4 +84,14 @@ std::vector<MicroBatch> RowData::batches(std::uint64_t first, const config::Batc
   return list;
 }
 
+std::vector<MicroBatch> RowData::batches_of_rank(std::uint64_t first,
+                                                 const config::BatchConfig& shape,
+                                                 std::uint64_t rank) const {
+  std::vector<MicroBatch> list;
+  for (std::uint64_t i = 0; i < shape.accumulation; ++i)
+    list.push_back(
+        batch(models::first_row(first, i, shape.micro, rank, shape.world_size), shape.micro));
+  return list;
+}
+
 }  // namespace fathom::engine

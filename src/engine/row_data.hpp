@@ -46,9 +46,12 @@ class RowData {
   // Rows [first, first + rows) of the endless sequence of passes. Those from `end` on are there for
   // the shape alone: they have no targets.
   MicroBatch batch(std::uint64_t first, std::uint64_t rows, std::uint64_t end = UINT64_MAX) const;
-  // The micro-batches of a step or an evaluation sweep that begins at `first`.
+  // The micro-batches of an evaluation sweep that begins at `first`.
   std::vector<MicroBatch> batches(std::uint64_t first, const config::BatchConfig& shape,
                                   std::uint64_t end = UINT64_MAX) const;
+  // Those of a rank in a step that begins at `first`: together the ranks have all of its rows.
+  std::vector<MicroBatch> batches_of_rank(std::uint64_t first, const config::BatchConfig& shape,
+                                          std::uint64_t rank) const;
 
  private:
   RowOptions options_;

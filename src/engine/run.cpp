@@ -126,7 +126,7 @@ Result<void> open_data(const TrainOptions& options, TrainingSetup& setup) {
 }
 
 // What works with one rank only.
-Result<void> refuse_for_ranks(const config::Config& config, const PlanInput& input) {
+Result<void> refuse_for_ranks(const config::Config& config, const PlanInput& input, bool runs) {
   if (input.world == 1) return {};
   const auto refuse = [&](const char* key, const char* why, const char* remedy) {
     return fail(
@@ -135,6 +135,9 @@ Result<void> refuse_for_ranks(const config::Config& config, const PlanInput& inp
   if (config.fathom.store == config::StoreMode::durable)
     return refuse("fathom.store \"durable\"", "its commits are one rank's",
                   "use \"scratch\" and --save-every");
+  if (runs && input.on_cuda())
+    return refuse("--device cuda", "several ranks train on CPUs only in this version",
+                  "add --device cpu, or start one process");
   if (config.optimizer.type == config::OptimizerType::lamb)
     return refuse("optimizer.type Lamb", "its norms need whole tensors, and ranks hold parts",
                   "use AdamW, Lion, SGD or Adagrad");
@@ -302,9 +305,10 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, DataNeed nee
                     .because("no directory is given for it")
                     .remedy("name one in fathom.nvme_paths, or in nvme_path of an offload_… "
                             "object"));
+  setup.ranks = options.ranks;
   PlanInput input = training_input(setup, config);
   if (options.ranks != nullptr) input.rank = static_cast<std::uint32_t>(options.ranks->rank());
-  FATHOM_CHECK(refuse_for_ranks(config, input));
+  FATHOM_CHECK(refuse_for_ranks(config, input, options.ranks != nullptr));
   input.host_memory = config.fathom.host_memory
                           ? *config.fathom.host_memory
                           : automatic_host_memory() / ranks_here(options.ranks);

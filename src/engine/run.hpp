@@ -76,6 +76,7 @@ struct TrainingSetup {
 
   std::uint64_t tokens_per_row() const { return length + target_length; }
   Device device;
+  comm::Communicator* ranks = nullptr;  // the options' own
   Plan plan;
   std::vector<std::string> shortfalls;  // what this machine lacks for the plan
 };

@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "engine/host_allocator.hpp"
 #include "engine/model_files.hpp"
+#include "engine/ranks.hpp"
 #include "engine/store_reference.hpp"
 
 namespace fathom::engine {
@@ -73,8 +74,7 @@ Result<void> RunState::find_start() {
 Result<void> RunState::open_weights() {
   if (!has_weights(options_.model)) {
     log::info("no weights in {}: random initialisation with seed {}",
-              options_.model.empty() ? "the options" : options_.model,
-              options_.seed);
+              options_.model.empty() ? "the options" : options_.model, options_.seed);
     source_ = random_source(options_.seed);
     return {};
   }
@@ -86,7 +86,8 @@ Result<void> RunState::open_weights() {
 
 Result<void> RunState::load() {
   FATHOM_CHECK(allocate());
-  return load_state();
+  FATHOM_CHECK(load_state());
+  return setup_.ranks == nullptr ? Result<void>() : make_weights_whole(*residence_, *setup_.ranks);
 }
 
 Result<void> RunState::allocate() {

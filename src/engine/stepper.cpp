@@ -25,7 +25,7 @@ Result<std::unique_ptr<StepExecutor>> make_executor(const TrainingSetup& setup, 
     return make_cuda_executor(setup.plan, state.residence(), state.model(), worker_pool(), rule,
                               trace);
   return std::make_unique<TrainingExecutor>(setup.plan, state.residence(), state.model(),
-                                            worker_pool(), rule, trace);
+                                            worker_pool(), rule, trace, setup.ranks);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "base/text_file.hpp"
+#include "comm/agree.hpp"
 #include "engine/checkpoint_series.hpp"
 #include "engine/evaluations.hpp"
 #include "engine/host_allocator.hpp"
@@ -16,6 +17,7 @@
 #include "engine/metrics.hpp"
 #include "engine/monitor.hpp"
 #include "engine/plan/render.hpp"
+#include "engine/ranks.hpp"
 #include "engine/stepper.hpp"
 #include "engine/train_report.hpp"
 
@@ -47,7 +49,7 @@ class TrainingRun {
 
  private:
   Result<void> open_outputs() {
-    FATHOM_CHECK(make_directories(options_.out));
+    if (first_rank()) FATHOM_CHECK(make_directories(options_.out));
     const auto default_path = [&](const std::string& given, const char* name) {
       return given.empty() ? (fs::path(options_.out) / name).string() : given;
     };
@@ -57,21 +59,26 @@ class TrainingRun {
     if (state_.start().loss_scale) scale.resume(*state_.start().loss_scale);
     totals_.loss_scale = scale.scale();
     report_path_ = default_path(options_.report, "report.json");
-    FATHOM_ASSIGN(metrics_, MetricsFile::open(default_path(options_.metrics, "metrics.jsonl"),
-                                              state_.continues_output()));
-    if (!options_.trace.empty()) trace_.emplace().plan(setup_.plan);
+    if (first_rank()) {
+      FATHOM_ASSIGN(metrics_, MetricsFile::open(default_path(options_.metrics, "metrics.jsonl"),
+                                                state_.continues_output()));
+    }
+    if (first_rank() && !options_.trace.empty()) trace_.emplace().plan(setup_.plan);
     const auto own = state_.continues_output() ? std::optional(state_.start().step) : std::nullopt;
     series_.emplace(
         SeriesOptions{.directory = options_.out,
                       .model = options_.model,
                       .keep_last = options_.keep_last,
-                      .beside_store = config_.fathom.store == config::StoreMode::durable},
+                      .beside_store = config_.fathom.store == config::StoreMode::durable,
+                      .ranks = options_.ranks},
         own);
-    FATHOM_ASSIGN(monitors_, Monitors::open(config_, own.has_value()));
-    FATHOM_ASSIGN(
-        evaluations_,
-        Evaluations::open(options_.out,
-                          {.patience = options_.patience, .threshold = options_.threshold}, own));
+    if (first_rank()) {
+      FATHOM_ASSIGN(monitors_, Monitors::open(config_, own.has_value()));
+    }
+    FATHOM_ASSIGN(evaluations_, Evaluations::open(options_.out,
+                                                  {.patience = options_.patience,
+                                                   .threshold = options_.threshold},
+                                                  own, first_rank()));
     return {};
   }
 
@@ -92,13 +99,15 @@ class TrainingRun {
     const double begin = now_seconds();
     FATHOM_CHECK(catch_up(line));
     bool done = false;
-    for (std::int64_t step = first; step <= last && !done && !interrupt.requested(); ++step) {
+    FATHOM_ASSIGN(bool stop, any_rank(options_.ranks, interrupt.requested()));
+    for (std::int64_t step = first; step <= last && !done && !stop; ++step) {
       // The state comes to rest after a step that is evaluated or saved: nothing is read ahead.
       const bool rests = step == last || evaluates(step) || saves(step);
       FATHOM_ASSIGN(
           const StepMetrics metrics,
-          stepper_->step(setup_.data->batches(stepper_->progress().next_window, config_.batch),
-                         !rests && !interrupt.requested()));
+          stepper_->step(setup_.data->batches_of_rank(stepper_->progress().next_window,
+                                                      config_.batch, setup_.plan.input.rank),
+                         !rests && (options_.ranks != nullptr || !interrupt.requested())));
       totals_.add(metrics);
       line.update(metrics);
       if (auto fine = stepper_->conclude(); !fine) {
@@ -106,8 +115,9 @@ class TrainingRun {
         return fail(std::move(fine).error());
       }
       FATHOM_ASSIGN(done, after_step(metrics, line));
+      FATHOM_ASSIGN(stop, any_rank(options_.ranks, interrupt.requested()));
     }
-    totals_.interrupted = interrupt.requested() && stepper_->progress().step < last && !done;
+    totals_.interrupted = stop && stepper_->progress().step < last && !done;
     totals_.stopped_early = done && stepper_->progress().step < last;
     FATHOM_CHECK(stepper_->settle());
     totals_.seconds = now_seconds() - begin;
@@ -201,9 +211,12 @@ class TrainingRun {
                                    .checkpoint = summary.checkpoint,
                                    .metrics = metrics_.path(),
                                    .trace = options_.trace});
-    FATHOM_CHECK(write_text_file(report_path_, summary.report.dump(1) + "\n"));
+    if (first_rank()) FATHOM_CHECK(write_text_file(report_path_, summary.report.dump(1) + "\n"));
     return summary;
   }
+
+  // The one that writes what there is one of.
+  bool first_rank() const { return options_.ranks == nullptr || options_.ranks->rank() == 0; }
 
   const TrainOptions& options_;
   TrainingSetup setup_;
@@ -248,7 +261,9 @@ Result<void> check_options(const TrainOptions& options) {
 Result<TrainSummary> train(const TrainOptions& options) {
   FATHOM_CHECK(check_options(options));
   FATHOM_ASSIGN(TrainingSetup setup, prepare_training(options, DataNeed::required));
-  FATHOM_CHECK(refuse_shortfalls(setup.shortfalls));
+  const Result<void> possible = refuse_shortfalls(setup.shortfalls);
+  if (options.ranks != nullptr) FATHOM_CHECK(comm::agree(*options.ranks, possible));
+  FATHOM_CHECK(possible);
   if (setup.config.config.dump_state)
     log::info("configuration as resolved:\n{}", setup.config.resolved.dump(2));
   if (!options.quiet) log::info("\n{}", plan_text(setup.plan, setup.shortfalls));

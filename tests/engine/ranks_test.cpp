@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/threads.hpp"
+#include "engine/checkpoint.hpp"
 #include "training_fixture.hpp"
 
 namespace fathom::engine::testing_runs {
@@ -182,6 +183,78 @@ INSTANTIATE_TEST_SUITE_P(Worlds, RanksTest,
                            return std::to_string(std::get<0>(tested.param)) +
                                   (std::get<1>(tested.param) > 0 ? "_clipped" : "_eager");
                          });
+
+// What `read` makes of every rank's run of `setting`, in threads.
+template <class Read>
+void on_ranks(const Job& job, const Setting& setting, const Read& read) {
+  const ScratchDirectory directory;
+  auto ranks = comm::thread_ranks(setting.world);
+  std::vector<std::thread> threads;
+  for (std::size_t r = 0; r < ranks.size(); ++r)
+    threads.emplace_back([&, r] {
+      const Where where{.ranks = ranks[r].get(), .stage = setting.stage};
+      TrainingRun run(job, where, directory.path());
+      ASSERT_FALSE(run.error());
+      read(r, run, *ranks[r]);
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+// Parameters, all sections, without the padding that depends on the world.
+std::vector<std::vector<std::byte>> parameters_of(const Job& job,
+                                                  const std::vector<std::vector<std::byte>>& units,
+                                                  const std::vector<UnitPlan>& plans) {
+  std::vector<std::vector<std::byte>> cut(units.size());
+  for (std::size_t u = 0; u < units.size(); ++u) {
+    std::uint64_t at = 0;
+    for (const swap::Section section : swap::all_sections) {
+      const std::uint64_t width = job.sections().of(section);
+      const auto begin = units[u].begin() + static_cast<std::ptrdiff_t>(at);
+      cut[u].insert(cut[u].end(), begin,
+                    begin + static_cast<std::ptrdiff_t>(plans[u].flat.used * width));
+      at += plans[u].flat.elements * width;
+    }
+  }
+  return cut;
+}
+
+// A checkpoint of any world and stage is the state, exactly, in any other.
+TEST(Ranks, ResumeInAnotherWorldAndStage) {
+  Job job;  // bf16: all four sections
+  job.micro_batch = 1;
+  std::optional<std::vector<std::vector<std::byte>>> wanted;
+  const ScratchDirectory saved;
+  std::string from;
+  for (const Setting& setting :
+       {Setting{.world = 2, .stage = 3}, Setting{.world = 1, .stage = 3},
+        Setting{.world = 4, .stage = 2}, Setting{.world = 3, .stage = 1},
+        Setting{.world = 2, .stage = 0}, Setting{.world = 4, .stage = 3}}) {
+    std::vector<RankOutcome> outcomes(static_cast<std::size_t>(setting.world));
+    const std::string into =
+        saved.path() + "/" + std::to_string(setting.world) + "-" + std::to_string(setting.stage);
+    on_ranks(job, setting, [&](std::size_t r, TrainingRun& run, comm::Communicator& ranks) {
+      if (from.empty()) {
+        ASSERT_TRUE(run.train());  // the first trains, the others take over
+      } else {
+        const auto checkpoint = Checkpoint::open(from);
+        ASSERT_TRUE(checkpoint) << checkpoint.error().message();
+        const auto loaded = load_checkpoint(*checkpoint, run.residence());
+        ASSERT_TRUE(loaded) << loaded.error().message();
+      }
+      const auto units = run.read_units();
+      ASSERT_TRUE(units);
+      outcomes[r].outcome.units = *units;
+      outcomes[r].units = run.plan().units;
+      const auto written = write_checkpoint(into, run.residence(), Progress{.step = 4}, {}, &ranks);
+      ASSERT_TRUE(written) << written.error().message();
+    });
+    const auto state =
+        parameters_of(job, joined(job, outcomes, setting.stage > 0), outcomes[0].units);
+    if (!wanted) wanted = state;
+    EXPECT_TRUE(state == *wanted) << setting.world << " ranks, stage " << setting.stage;
+    from = into;
+  }
+}
 
 TEST(Ranks, ReduceInSixteenBitsWhenAsked) {
   Job job;  // bf16

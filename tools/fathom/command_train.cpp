@@ -5,6 +5,7 @@
 #include "base/units.hpp"
 #include "commands.hpp"
 #include "engine/train.hpp"
+#include "job.hpp"
 #include "options.hpp"
 
 namespace fathom::tools {
@@ -49,7 +50,11 @@ Command add_train(CLI::App& app) {
   app.add_flag("--quiet", options->quiet, "no plan and no progress line");
   app.add_flag("--json", *json, "print the report as one JSON document on stdout");
   return [options, json]() -> Result<int> {
-    FATHOM_ASSIGN(const engine::TrainSummary summary, engine::train(*options));
+    FATHOM_ASSIGN(const Job job, Job::join());
+    options->ranks = job.ranks();
+    options->quiet = options->quiet || !job.speaks();
+    FATHOM_ASSIGN(const engine::TrainSummary summary, job.concluded(engine::train(*options)));
+    if (!job.speaks()) return summary.interrupted ? exit_interrupted : exit_ok;
     FATHOM_CHECK(*json ? print_json(summary.report) : print_text(summary_text(summary)));
     if (summary.interrupted)
       log::info("interrupted: step {} is committed; --resume continues it",
