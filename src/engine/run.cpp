@@ -245,6 +245,12 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, DataNeed nee
   input.host_memory =
       config.fathom.host_memory ? *config.fathom.host_memory : automatic_host_memory();
   const bool disk = input.weights_lowest == Tier::nvme || input.states_lowest == Tier::nvme;
+  if (config.fathom.store == config::StoreMode::durable && store_paths(config).empty())
+    return fail(Error(Errc::bad_config, "keep a durable store")
+                    .on("fathom.store")
+                    .because("no directory is given for it")
+                    .remedy("name one in fathom.nvme_paths, or in nvme_path of an offload_… "
+                            "object"));
   // A budget that no plan can meet is said before anything is measured; rates don't change that.
   if (config.fathom.host_memory && !setup.device.on_gpu())
     if (auto possible = make_plan(input); !possible) return fail(std::move(possible).error());
@@ -254,12 +260,6 @@ Result<TrainingSetup> prepare_training(const TrainOptions& options, DataNeed nee
   FATHOM_CHECK(use_device(setup.device, config, rates, input));
   std::optional<swap::Layout> stored;
   if (config.fathom.store == config::StoreMode::durable) {
-    if (store_paths(config).empty())
-      return fail(Error(Errc::bad_config, "keep a durable store")
-                      .on("fathom.store")
-                      .because("no directory is given for it")
-                      .remedy("name one in fathom.nvme_paths, or in nvme_path of an offload_… "
-                              "object"));
     // A run that goes on keeps the chunks of its store, so that it can go on in it.
     if (resume_point(options) == options.out) stored = stored_layout(options.out);
     if (stored) input.chunk_elements = stored->chunk_elements();
