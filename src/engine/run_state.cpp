@@ -73,8 +73,7 @@ Result<void> RunState::find_start() {
 Result<void> RunState::open_weights() {
   if (!has_weights(options_.model)) {
     log::info("no weights in {}: random initialisation with seed {}",
-              options_.model.empty() ? "the options" : options_.model,
-              options_.seed);
+              options_.model.empty() ? "the options" : options_.model, options_.seed);
     source_ = random_source(options_.seed);
     return {};
   }
