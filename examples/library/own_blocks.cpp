@@ -32,7 +32,7 @@ struct Layer final : fathom::models::Block {
                      const fathom::models::BatchContext&,
                      fathom::models::LayerCache*) const override {
     const at::Tensor& x = carry[0];
-    return {x + at::linear(at::gelu(at::linear(x, weights[0])), weights[1])};
+    return {x.add(at::linear(at::gelu(at::linear(x, weights[0])), weights[1]))};
   }
 };
 
@@ -42,6 +42,26 @@ struct Head final : fathom::models::Head {
   }
 };
 
+fathom::models::ParameterSpec matrix(std::string name, std::int64_t rows, std::int64_t columns) {
+  fathom::models::ParameterSpec parameter;
+  parameter.name = std::move(name);
+  parameter.shape = {rows, columns};
+  return parameter;
+}
+
+// A unit is what is fetched, computed and released together.
+fathom::models::UnitSpec unit(const std::string& name, fathom::models::UnitKind kind,
+                              std::vector<fathom::models::ParameterSpec> parameters) {
+  fathom::models::UnitSpec made;
+  made.name = name;
+  made.kind = kind;
+  made.parameters = std::move(parameters);
+  if (kind != fathom::models::UnitKind::embedding) made.matmul_elements = made.elements();
+  // What a layer's forward makes a token: up, its gelu, down, the sum.
+  if (kind == fathom::models::UnitKind::layer) made.working_elements = 2 * inner + 2 * hidden;
+  return made;
+}
+
 fathom::models::Model make_model() {
   using fathom::models::UnitKind;
   fathom::models::Model model;
@@ -50,24 +70,17 @@ fathom::models::Model make_model() {
   spec.vocabulary = vocabulary;
   spec.hidden = hidden;
   spec.max_positions = length;
-  spec.units.push_back({.name = "embed",
-                        .kind = UnitKind::embedding,
-                        .parameters = {{.name = "embed.weight", .shape = {vocabulary, hidden}}}});
+  spec.units.push_back(
+      unit("embed", UnitKind::embedding, {matrix("embed.weight", vocabulary, hidden)}));
   model.blocks.push_back(std::make_unique<Embedding>());
   for (int i = 0; i < layers; ++i) {
     const std::string name = "layers." + std::to_string(i);
-    spec.units.push_back({.name = name,
-                          .parameters = {{.name = name + ".up", .shape = {inner, hidden}},
-                                         {.name = name + ".down", .shape = {hidden, inner}}},
-                          .matmul_elements = 2 * inner * hidden,
-                          // What forward makes a token: up, its gelu, down, the sum.
-                          .working_elements = 2 * inner + 2 * hidden});
+    spec.units.push_back(
+        unit(name, UnitKind::layer,
+             {matrix(name + ".up", inner, hidden), matrix(name + ".down", hidden, inner)}));
     model.blocks.push_back(std::make_unique<Layer>());
   }
-  spec.units.push_back({.name = "head",
-                        .kind = UnitKind::head,
-                        .parameters = {{.name = "head.weight", .shape = {vocabulary, hidden}}},
-                        .matmul_elements = vocabulary * hidden});
+  spec.units.push_back(unit("head", UnitKind::head, {matrix("head.weight", vocabulary, hidden)}));
   model.head = std::make_unique<Head>();
   chain_carries(spec);
   return model;

@@ -233,7 +233,8 @@ AioConfig build_aio(const Values& values) {
           .queue_depth = static_cast<std::uint32_t>(values.integer("aio.queue_depth")),
           .threads = static_cast<std::uint32_t>(values.integer("aio.intra_op_parallelism")),
           .single_submit = values.boolean("aio.single_submit"),
-          .overlap_events = values.boolean("aio.overlap_events")};
+          .overlap_events = values.boolean("aio.overlap_events"),
+          .use_gds = values.boolean("aio.use_gds")};
 }
 
 FathomConfig build_fathom(const Values& values, const ZeroConfig& zero) {

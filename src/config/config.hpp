@@ -158,6 +158,7 @@ struct AioConfig {
   std::uint32_t queue_depth = 8;        // in flight per thread
   std::uint32_t threads = 1;            // intra_op_parallelism
   bool single_submit = false, overlap_events = true;
+  bool use_gds = false;  // wanted; what is there the engine finds out
   bool operator==(const AioConfig&) const = default;
 };
 

@@ -117,8 +117,7 @@ constexpr auto rows = std::to_array<Key>({
     on("aio.intra_op_parallelism", integer, "1").at_least(1).at_most(1024),
     on("aio.single_submit", boolean, "false"),
     on("aio.overlap_events", boolean, "true"),
-    idle("aio.use_gds", boolean, "false",
-         "GPUDirect Storage is not in this version; data goes through pinned host memory"),
+    on("aio.use_gds", boolean, "false"),  // the engine says what there is
 });
 
 }  // namespace

@@ -67,6 +67,11 @@ Result<std::string> CheckpointSeries::save(Residence& residence, const Progress&
   return (directory / name).string();
 }
 
+void CheckpointSeries::hand_over(std::int64_t step) {
+  if (best_ != step) own_.erase(step);
+  remove_others();
+}
+
 void CheckpointSeries::remove_others() const {
   if (!first_rank()) return;
   const fs::path directory(options_.directory);

@@ -44,14 +44,16 @@ class CheckpointSeries {
   // before is not written again.
   Result<std::string> save(Residence& residence, const Progress& progress,
                            const nlohmann::json& config, bool best = false);
-  // Removes what is not the run's.
-  void remove_others() const;
+  // A new store has committed `step`: its directory has done its duty, unless it is the best, and
+  // what is not the run's goes.
+  void hand_over(std::int64_t step);
 
   std::uint64_t saved() const { return saved_; }
   double seconds() const { return seconds_; }  // spent saving
 
  private:
   bool first_rank() const { return options_.ranks == nullptr || options_.ranks->rank() == 0; }
+  void remove_others() const;
 
   SeriesOptions options_;
   std::set<std::int64_t> own_;

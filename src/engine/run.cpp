@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 
+#include "aio/device.hpp"
+#include "aio/gds.hpp"
 #include "aio/memory_limits.hpp"
 #include "base/log.hpp"
 #include "engine/checkpoint.hpp"
@@ -229,6 +232,22 @@ Result<RateOverrides> given_rates(const RunOptions& options) {
   return rates;
 }
 
+namespace {
+
+// Asked for GPUDirect Storage, people hear what this machine has, once.
+void say_gds(const config::Config& config) {
+  static bool said = false;
+  if (!config.aio.use_gds || std::exchange(said, true)) return;
+  const std::vector<std::string> paths = store_paths(config);
+  const aio::GdsProbe gds = aio::probe_gds(aio::device_under(paths.empty() ? "." : paths.front()));
+  log::note(
+      fmt::format("aio.use_gds: GPUDirect Storage is {} here ({}); data goes through pinned "
+                  "host memory in this version",
+                  aio::to_string(gds), gds.reason));
+}
+
+}  // namespace
+
 Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpose purpose,
                                        const models::ModelSpec& spec,
                                        std::optional<std::uint64_t> total_steps) {
@@ -244,6 +263,7 @@ Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpos
                                                     : options.config,
                              sources));
   for (const std::string& note : loaded.notes) log::note(note);
+  say_gds(loaded.config);
   if (loaded.config.log_level) {
     const std::string& level = *loaded.config.log_level;
     log::set_level(level == "debug"                          ? log::Level::debug

@@ -43,6 +43,8 @@ class RunState {
   bool resumed() const { return resumed_; }
   // Whether the checkpoints that lie in --out are this run's own.
   bool continues_output() const { return resumed_ && from_output_; }
+  // Whether the run goes on in the durable store that it began in.
+  bool in_place() const { return in_place_; }
   const std::string& resumed_from() const { return resumed_from_; }
 
   const models::Model& model() const { return *model_; }
@@ -62,7 +64,7 @@ class RunState {
   const config::Config& config_;
   Progress start_;
   bool resumed_ = false, from_output_ = false;
-  bool in_place_ = false;  // the run goes on in the store that it began in
+  bool in_place_ = false;
   std::string resumed_from_;
   std::optional<Checkpoint> checkpoint_;
   std::optional<models::SafetensorsReader> reader_;  // while loading, with what reads from it

@@ -42,7 +42,7 @@ class TrainingRun {
     FATHOM_CHECK(open_outputs());
     FATHOM_CHECK(state_.begin_commits());
     // What --out held before is replaced, now that something else is committed.
-    if (state_.durable() != nullptr) series_->remove_others();
+    if (state_.durable() != nullptr && !state_.in_place()) series_->hand_over(state_.start().step);
     FATHOM_CHECK(run_steps());
     return finish();
   }

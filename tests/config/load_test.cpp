@@ -165,7 +165,6 @@ TEST(Notes, NameTheKeyAndSayWhy) {
       {R"("zero_optimization": {"aio": {"num_threads": 2}})",
        {"zero_optimization.aio.num_threads"}},
       {R"("aio": {"thread_count": 2, "intra_op_parallelism": 2})", {"aio.thread_count"}},
-      {R"("aio": {"use_gds": true})", {"aio.use_gds", "GPUDirect"}},
       {R"("gradient_clipping": "0.5")", {"gradient_clipping", "0.5"}},
       {R"("amp": {"enabled": "auto", "opt_level": "O1"})", {"amp"}},
       {R"("vocabulary_size": 50)", {"vocabulary_size"}},

@@ -44,7 +44,7 @@ class Installed : public testing::Test {
     }
     examples_ = new_scratch_directory("examples");
     fs::copy(FATHOM_SOURCE_ROOT "/examples/library", examples_,
-             fs::copy_options::overwrite_existing);
+             fs::copy_options::recursive | fs::copy_options::overwrite_existing);
     in_shell("make -C '" + examples_ + "' CXX='" FATHOM_CXX "' CXXFLAGS=-O0", environment());
   }
   static std::string environment() {

@@ -76,8 +76,8 @@ INSTANTIATE_TEST_SUITE_P(Clipping, DurableRun, testing::Values(0.0, 0.5),
                          [](const auto& tested) { return tested.param == 0 ? "Eager" : "Lazy"; });
 
 TEST(Durable, EndsWithTheSameBitsHoweverOftenItIsKilled) {
-  const Outcome done = run({"python3", FATHOM_SOURCE_ROOT "/tests/faults/kill_loop", "--program",
-                            program(), "--count", "6", "--steps", "6"});
+  const Outcome done = run({"/usr/bin/env", "python3", FATHOM_SOURCE_ROOT "/tests/faults/kill_loop",
+                            "--program", program(), "--count", "6", "--steps", "6"});
   EXPECT_EQ(done.code, 0) << done.err;
   EXPECT_NE(done.out.find("6 of 6 kills"), std::string::npos) << done.out;
 }

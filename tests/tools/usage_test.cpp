@@ -38,6 +38,16 @@ TEST(Usage, AnUnknownFlagIsNamed) {
     EXPECT_TRUE(refused(fathom(line + Arguments{"--frobnicate"}), 2, {"--frobnicate"})) << line[0];
 }
 
+TEST(Usage, GpuDirectStorageThatIsAskedForIsReported) {
+  Training run;
+  run.config["aio"]["use_gds"] = true;
+  const Outcome planned = fathom(run.plan_arguments());
+  EXPECT_EQ(planned.code, 0) << planned.err;
+  EXPECT_NE(planned.err.find("aio.use_gds: GPUDirect Storage is "), std::string::npos)
+      << planned.err;
+  EXPECT_NE(planned.err.find("pinned host memory"), std::string::npos) << planned.err;
+}
+
 TEST(Usage, AnUnknownCommandIsNamed) {
   EXPECT_TRUE(refused(fathom({"frobnicate"}), 2, {"frobnicate", "--help"}));
 }

@@ -25,7 +25,7 @@ double tokens_to_hide(double io, double fixed, double seconds_per_token) {
 }
 
 double tokens_per_step(const PlanInput& input) {
-  return static_cast<double>(input.micro_batch * input.accumulation * input.length);
+  return static_cast<double>(input.micro_batch * input.accumulation * input.length * input.world);
 }
 
 Outlook look_ahead(const Plan& plan) {

@@ -13,11 +13,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr BufferKind all_kinds[] = {BufferKind::pinned_weights, BufferKind::pinned_states,
-                                    BufferKind::landing,        BufferKind::widened,
-                                    BufferKind::ring,           BufferKind::accumulator,
-                                    BufferKind::gradient,       BufferKind::block_input,
-                                    BufferKind::staging,        BufferKind::carry};
+constexpr BufferKind all_kinds[] = {
+    BufferKind::pinned_weights, BufferKind::pinned_states, BufferKind::landing,
+    BufferKind::widened,        BufferKind::ring,          BufferKind::accumulator,
+    BufferKind::gradient,       BufferKind::block_input,   BufferKind::staging,
+    BufferKind::carry,          BufferKind::network};
 
 struct Share {
   std::uint64_t device = 0, host = 0, nvme = 0;
@@ -34,7 +34,7 @@ Share share(const Plan& plan, swap::Section section) {
 }
 
 double tokens_per_pass(const PlanInput& input) {
-  return static_cast<double>(input.micro_batch * input.accumulation * input.length);
+  return static_cast<double>(input.micro_batch * input.accumulation * input.length * input.world);
 }
 
 const char* schedule(const Plan& plan) {
@@ -185,6 +185,16 @@ std::string plan_text(const Plan& plan, const std::vector<std::string>& shortfal
                  to_string(input.device), train ? "step" : "sweep", tokens_per_pass(input),
                  format_seconds(p.seconds), format_seconds(p.lower_bound_seconds), p.bound_by);
   fmt::format_to(out, "schedule  {}\n", schedule(plan));
+  if (input.world > 1)
+    fmt::format_to(
+        out,
+        "ranks     {}, stage {}: {}; a rank moves {} a step, sums in {}; what follows is "
+        "one rank's\n",
+        input.world, input.stage,
+        input.partitions() == 1      ? "each holds all states"
+        : input.partitions_weights() ? "each holds a part of W, lo, m, v and gradients"
+                                     : "each holds W and a part of lo, m, v and gradients",
+        format_bytes(p.bytes.network), to_string(input.reduce));
   text += placement_lines(plan);
   fmt::format_to(out, "memory    {} of {}; the smallest that works is {}\n",
                  format_bytes(p.peak_host),
