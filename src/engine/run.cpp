@@ -141,6 +141,9 @@ Result<void> refuse_for_ranks(const config::Config& config, const PlanInput& inp
   if (runs && input.on_cuda())
     return refuse("--device cuda", "several ranks train on CPUs only in this version",
                   "add --device cpu, or start one process");
+  if (config.communication.op == config::ReduceOp::sum)
+    return refuse("gradient_allreduce_op sum", "a step takes the mean over the global batch",
+                  "use \"mean\" and raise the learning rate");
   if (config.optimizer.type == config::OptimizerType::lamb)
     return refuse("optimizer.type Lamb", "its norms need whole tensors, and ranks hold parts",
                   "use AdamW, Lion, SGD or Adagrad");
@@ -246,6 +249,31 @@ void say_gds(const config::Config& config) {
                   aio::to_string(gds), gds.reason));
 }
 
+// Settings that change nothing here, where they ask for something.
+void say_idle(const config::Config& config) {
+  static bool said = false;
+  if (std::exchange(said, true)) return;
+  const auto say = [](bool asked, const char* key, const char* instead) {
+    if (asked) log::note(fmt::format("{} has no effect in this version: {}", key, instead));
+  };
+  const config::ZeroConfig& zero = config.zero;
+  say(config.wall_clock_breakdown, "wall_clock_breakdown", "--trace shows every operation's time");
+  say(config.memory_breakdown, "memory_breakdown", "the plan lists every buffer");
+  say(zero.enable_sanity_checks, "zero_optimization.enable_sanity_checks",
+      "every block that is read is verified as fathom.verify says");
+  say(!zero.ignore_unused_parameters, "zero_optimization.ignore_unused_parameters",
+      "every parameter of the known families has a gradient");
+  say(!zero.compute_grad_norm, "zero_optimization.compute_grad_norm",
+      "the norm is computed with the check for gradients that are not finite");
+  say(!zero.load_from_fp32_weights, "zero_optimization.load_from_fp32_weights",
+      "the master is made of what the checkpoint holds");
+  say(!zero.offload_param.pin_memory || !zero.offload_optimizer.pin_memory,
+      "zero_optimization.offload_….pin_memory false", "one arena is pinned where limits allow it");
+  say(config.communication.prescale_gradients || config.communication.predivide_factor != 1,
+      "prescale_gradients, gradient_predivide_factor",
+      "a gradient is divided by the predictions of all ranks before it is reduced");
+}
+
 }  // namespace
 
 Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpose purpose,
@@ -263,7 +291,10 @@ Result<config::Loaded> load_run_config(const RunOptions& options, config::Purpos
                                                     : options.config,
                              sources));
   for (const std::string& note : loaded.notes) log::note(note);
-  say_gds(loaded.config);
+  if (options.ranks == nullptr || options.ranks->rank() == 0) {
+    say_gds(loaded.config);
+    say_idle(loaded.config);
+  }
   if (loaded.config.log_level) {
     const std::string& level = *loaded.config.log_level;
     log::set_level(level == "debug"                          ? log::Level::debug
