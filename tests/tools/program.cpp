@@ -209,7 +209,7 @@ testing::AssertionResult refused(const Outcome& outcome, int code,
   std::istringstream lines(outcome.err);
   for (std::string line; std::getline(lines, line);) {
     for (const char* command :
-         {"train", "plan", "generate", "eval", "export", "inspect", "tokenize"})
+         {"train", "plan", "generate", "eval", "export", "inspect", "tokenize", "launch", "env"})
       messages += line.starts_with("fathom " + std::string(command) + ": ");
     messages += line.starts_with("Run with --help") || line.starts_with("fathom: ");
   }
