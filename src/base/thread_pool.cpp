@@ -20,7 +20,7 @@ using Memory = std::pmr::polymorphic_allocator<std::byte>;
 // allocated, whichever thread posts.
 template <class Work>
 struct Queued {
-  using allocator_type = Memory;
+  using allocator_type = Memory;  // NOLINT(readability-identifier-naming): Asio's name
   allocator_type get_allocator() const noexcept { return memory; }
   void operator()() { work(); }
 

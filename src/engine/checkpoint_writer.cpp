@@ -158,7 +158,7 @@ Result<json> all_chunks(comm::Communicator& ranks, const json& own) {
   std::vector<json> chunks;
   for (const std::string& text : texts)
     for (json& chunk : json::parse(text)) chunks.push_back(std::move(chunk));
-  std::ranges::stable_sort(chunks, {}, [](const json& chunk) {
+  std::ranges::sort(chunks, {}, [](const json& chunk) {
     return std::pair(chunk["unit"].get<std::uint64_t>(), chunk["first"].get<std::uint64_t>());
   });
   return json(std::move(chunks));
