@@ -98,8 +98,9 @@ struct Watch::State {
       std::swap(error, outgoing);
     }
     if (!error || store_lost) return;
-    (void)store->offer(failure_key, encode_error(*error));
-    if (processes()) (void)store->set(seen_key(rank), "1");
+    // A store that does not answer is found out by the next beat.
+    [[maybe_unused]] const auto offered = store->offer(failure_key, encode_error(*error));
+    say_seen();
   }
 
   // The first error of all ranks is everyone's.
@@ -110,7 +111,12 @@ struct Watch::State {
 
   void agree_to(const Error& error) {
     adopt(error);
-    if (processes()) (void)store->set(seen_key(rank), "1");
+    say_seen();
+  }
+
+  void say_seen() {
+    if (!processes()) return;
+    [[maybe_unused]] const auto said = store->set(seen_key(rank), "1");
   }
 
   void lose_store(std::string_view why) {

@@ -2,6 +2,7 @@
 #include "engine/checkpoint_retention.hpp"
 
 #include <charconv>
+#include <ranges>
 
 #include <fmt/format.h>
 
@@ -27,9 +28,9 @@ std::vector<std::int64_t> expendable_steps(const std::set<std::int64_t>& present
                                            std::optional<std::int64_t> best) {
   std::vector<std::int64_t> expendable;
   std::uint64_t kept = 0;
-  for (auto step = present.rbegin(); step != present.rend(); ++step) {
-    if (own.contains(*step) && (kept++ < keep_last || *step == best)) continue;
-    expendable.push_back(*step);
+  for (const std::int64_t step : present | std::views::reverse) {
+    if (own.contains(step) && (kept++ < keep_last || step == best)) continue;
+    expendable.push_back(step);
   }
   return expendable;
 }
