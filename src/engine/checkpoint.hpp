@@ -29,9 +29,9 @@
 
 namespace fathom::engine {
 
-// Of several `ranks` each writes its partitions to the one file.
 // Writes DIR/step-N and points `latest` at it; other steps stay (checkpoint_series.hpp). All
-// updates must be flushed.
+// updates must be flushed. Of several `ranks` each writes its partitions to the one file, and the
+// first does what is done once; all return together.
 Result<std::string> write_checkpoint(const std::string& directory, Residence& residence,
                                      const Progress& progress, const nlohmann::json& config,
                                      comm::Communicator* ranks = nullptr);
